@@ -1,0 +1,1 @@
+//! Typed builders and readers of every predicate of the chain.

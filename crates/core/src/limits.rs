@@ -1,0 +1,34 @@
+//! Every bound of the product, in one file.
+
+/// Bytes of a workflow, settings, schema or lock file.
+pub const CONFIG_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Steps in one workflow file.
+pub const STEPS_MAX: usize = 10_000;
+/// Nesting of JSON or YAML.
+pub const DEPTH_MAX: usize = 64;
+/// Bytes of one attestation payload.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of one log entry (C2SP tlog-tiles: length is a `u16`).
+pub const LOG_ENTRY_BYTES_MAX: usize = 65_535;
+/// Signatures read from one note.
+pub const NOTE_SIGNATURES_MAX: usize = 64;
+/// Rows listed in one finding.
+pub const FINDING_ROWS_MAX: usize = 100;
+/// Bytes of a gate's Rego text.
+pub const POLICY_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a gate's input document.
+pub const GATE_INPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Time for one gate evaluation, milliseconds.
+pub const GATE_TIME_MS_MAX: u64 = 50;
+/// Bytes kept of a step's standard output, and of its standard error.
+pub const STEP_LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Files in one output folder.
+pub const OUTPUT_FILES_MAX: usize = 100_000;
+/// Bytes of one output folder, unless the step asks for less.
+pub const OUTPUT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Seconds a step may run unless it declares `timeout`.
+pub const STEP_TIMEOUT_S_DEFAULT: u64 = 3_600;
+/// Memory of a step unless it declares `resources.memory`, bytes.
+pub const STEP_MEMORY_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
+/// Processes of a step unless it declares `resources.processes`.
+pub const STEP_PROCESSES_DEFAULT: u32 = 256;

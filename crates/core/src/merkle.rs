@@ -1,0 +1,1 @@
+//! RFC 6962 trees: hashes, tiles, inclusion and consistency proofs.

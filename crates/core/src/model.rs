@@ -1,0 +1,1 @@
+//! Model versions and aliases, as the registry and lineage show them.

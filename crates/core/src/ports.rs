@@ -1,0 +1,127 @@
+//! The few traits through which the pure rules reach the world.
+//!
+//! **Invariant:** object-safe, at most six methods each; implementations live in store, trust, engine or cli.
+
+use std::io::Read;
+
+use crate::digest::Digest;
+use crate::envelope::{Bundle, Statement};
+use crate::event::Event;
+use crate::id::StepRunId;
+
+/// Milliseconds since 1970, UTC; claimed, not proven: order is the log index.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now_unix_ms(&self) -> u64;
+}
+
+/// A source of random bytes.
+pub trait Entropy: Send + Sync {
+    /// Fills `buffer` wholly or fails.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), PortError>;
+}
+
+/// What a port could not do, with the cause's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {cause}")]
+pub struct PortError {
+    /// The operation, one phrase.
+    pub what: String,
+    /// The cause, one line.
+    pub cause: String,
+}
+
+impl PortError {
+    /// Builds an error from anything that prints.
+    pub fn new(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Self { what: what.into(), cause: cause.to_string() }
+    }
+}
+
+/// What a key is for. Each role has a key of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyRole {
+    /// Signs run requests (P-256).
+    User,
+    /// Signs what the runner did (P-256).
+    Runner,
+    /// Signs checkpoints (Ed25519).
+    Log,
+    /// Approves and revokes (P-256).
+    Root,
+}
+
+/// A typed request to sign a statement: the signer builds the payload itself.
+#[derive(Debug)]
+pub struct AttestRequest<'a> {
+    /// The key wanted.
+    pub role: KeyRole,
+    /// The statement.
+    pub statement: &'a Statement,
+    /// The step attempt it belongs to; `None` for run requests, approvals and registrations.
+    pub step: Option<&'a StepRunId>,
+}
+
+/// A typed request to sign a checkpoint.
+#[derive(Debug, Clone)]
+pub struct CheckpointRequest {
+    /// Log origin.
+    pub origin: String,
+    /// Tree size.
+    pub size: u64,
+    /// Root hash.
+    pub root: Digest,
+}
+
+/// Holds keys and signs typed requests; never raw bytes.
+pub trait Signer: Send + Sync {
+    /// Signs a statement: a bundle with exactly one signature, no log proof yet.
+    fn attest(&self, request: &AttestRequest<'_>) -> Result<Bundle, PortError>;
+    /// Signs a checkpoint: the whole note text, body and signature line.
+    fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError>;
+    /// SubjectPublicKeyInfo (DER) of the key of `role`.
+    fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError>;
+}
+
+/// What becomes a leaf of the log.
+#[derive(Debug, Clone)]
+pub enum Leaf {
+    /// An audit event.
+    Event(Event),
+    /// A signed statement; the bundle is kept beside the log.
+    Attestation {
+        /// The envelope.
+        bundle: Bundle,
+        /// SubjectPublicKeyInfo (DER) of the key that signed it: part of the leaf's body.
+        public_key: Vec<u8>,
+    },
+}
+
+/// Appends to the log. No record, no action.
+pub trait Recorder: Send + Sync {
+    /// Appends all leaves in one durable group commit and returns the index of each.
+    fn record(&self, leaves: &[Leaf]) -> Result<Vec<u64>, PortError>;
+}
+
+/// Reads evidence back: what `verify_chain` stands on. Implemented by store over the log and its bundles.
+pub trait EvidenceSource {
+    /// Number of leaves covered by the signed checkpoint.
+    fn size(&self) -> Result<u64, PortError>;
+    /// The raw entry at `index`.
+    fn entry(&self, index: u64) -> Result<Vec<u8>, PortError>;
+    /// The bundle whose SHA256(PAE) is `pae`, as stored, if it is there.
+    fn bundle(&self, pae: &Digest) -> Result<Option<Vec<u8>>, PortError>;
+    /// The current checkpoint note, signatures included.
+    fn checkpoint(&self) -> Result<String, PortError>;
+    /// The inclusion proof of leaf `index` in the tree of the current checkpoint.
+    fn inclusion_proof(&self, index: u64) -> Result<Vec<Digest>, PortError>;
+    /// The digests of all bundles stored, logged or not (to find strays).
+    fn bundle_digests(&self) -> Result<Vec<Digest>, PortError>;
+}
+
+/// Reads artifact bytes by digest.
+pub trait ByteSource {
+    /// Opens the blob; the reader itself verifies and fails at the end on a mismatch.
+    fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, PortError>;
+}

@@ -1,0 +1,1 @@
+//! The gateway: serve and guard a model. Nothing is here yet; `seaworthy serve` refuses and says so.
