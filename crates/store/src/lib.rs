@@ -1,1 +1,7 @@
-//! Being laid.
+//! What remembers: artifacts, the log, the journal, and the catalog over them.
+//!
+//! in: bytes, leaves, records; out: the same, verified on every read.
+//! **Invariant:** the log is the truth; the catalog is an index that can be made again from it.
+#![warn(missing_docs)]
+
+pub mod barrier;
