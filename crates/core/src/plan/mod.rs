@@ -17,6 +17,12 @@ pub struct Plan {
     pub environment: Name,
     /// The registration.
     pub project: Option<Project>,
+    /// Name of the workflow file, without its folder.
+    #[serde(default)]
+    pub workflow_file: String,
+    /// Name of the settings file beside it, if there is one.
+    #[serde(default)]
+    pub settings_file: Option<String>,
     /// Steps in topological order, file order where free.
     pub steps: Vec<PlannedStep>,
 }

@@ -3,3 +3,4 @@
 //! in: the text of a workflow file and of the settings file beside it; out: [`model::Workspace`] and diagnostics.
 
 pub mod model;
+pub mod places;

@@ -23,6 +23,9 @@ pub struct Workspace {
     pub environments: BTreeMap<String, EnvironmentSource>,
     /// The workflows in file order.
     pub workflows: Vec<Workflow>,
+    /// Where everything stands in the files (empty if the workspace did not come from files).
+    #[serde(skip)]
+    pub places: super::places::SourceMap,
 }
 
 /// Who owns the workflow, and what for.
