@@ -1,12 +1,22 @@
 //! The plan: the resolved DAG of one workflow, every reference bound, in an order that respects it.
 //!
-//! in: [`crate::workflow::model::Workspace`]; out: [`Plan`] (helper functions in this folder build it).
+//! in: [`crate::workflow::model::Workspace`]; out: [`Plan`].
 //! **Invariant:** acyclic; `steps` is a topological order; every input names an output of an earlier step.
+
+mod completeness;
+mod held_out;
+mod order;
+mod resolve;
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::id::Name;
-use crate::workflow::model::{OutputName, Project, Step};
+use crate::json_strict::to_canonical;
+use crate::workflow::diagnostics::{Diagnostics, Fault, Severity, did_you_mean, quoted, render};
+use crate::workflow::model::{OutputName, Project, Step, Workflow, Workspace};
 
 /// One workflow, ready to be pinned and run.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -36,4 +46,98 @@ pub struct PlannedStep {
     pub needs: Vec<usize>,
     /// Every artifact the step reads (`inputs`, `model`, `data`, `reference`), each once.
     pub inputs: Vec<OutputName>,
+}
+
+impl Plan {
+    /// SHA-256 of the plan's canonical JSON.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match serde_json::to_value(self) {
+            Ok(value) => Digest::of(&to_canonical(&value)),
+            // cannot happen with these types; still never the digest of another plan
+            Err(error) => Digest::of(format!("{error}: {self:?}").as_bytes()),
+        }
+    }
+}
+
+/// Builds the plan of the workflow called `workflow`; every fault that keeps it from being run is reported.
+pub fn build(workspace: &Workspace, workflow: &str) -> Result<Plan, Diagnostics> {
+    let Some(found) = workspace.workflows.iter().find(|candidate| candidate.name.as_str() == workflow) else {
+        return Err(render(vec![unknown_workflow(workspace, workflow)], &workspace.places, &[]));
+    };
+    let mut faults = Vec::new();
+    let ordered = planned(workspace, found, &BTreeSet::new(), &mut faults);
+    let diagnostics = render(faults, &workspace.places, &[]);
+    match ordered {
+        Some(steps) if !diagnostics.has_errors() => Ok(Plan {
+            workflow: found.name.clone(),
+            environment: workspace.environment.clone(),
+            project: workspace.project.clone(),
+            workflow_file: file_name(workspace.places.workflow_path()),
+            settings_file: workspace.places.settings_path().map(file_name),
+            steps,
+        }),
+        _ => Err(diagnostics),
+    }
+}
+
+/// Plan faults of every workflow; what only keeps one from being run is a warning. `suspects` are steps with faults of their own.
+pub(crate) fn faults(workspace: &Workspace, suspects: &BTreeSet<String>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for workflow in &workspace.workflows {
+        let mut found = Vec::new();
+        planned(workspace, workflow, suspects, &mut found);
+        faults.extend(found.into_iter().map(|fault| match completeness::is_about(fault.code) {
+            true => Fault { severity: Severity::Warning, ..fault },
+            false => fault,
+        }));
+    }
+    faults
+}
+
+/// Resolves, orders, checks.
+fn planned(workspace: &Workspace, workflow: &Workflow, suspects: &BTreeSet<String>, faults: &mut Vec<Fault>) -> Option<Vec<PlannedStep>> {
+    let scope = Scope { workspace, workflow, suspects };
+    let resolved = resolve::resolve(&scope, faults);
+    completeness::check(&scope, &resolved, faults);
+    held_out::check(&scope, &resolved, faults);
+    let order = order::topological(&scope, &resolved, faults)?;
+    Some(order::arrange(workflow, resolved, &order))
+}
+
+/// What is being planned.
+pub(crate) struct Scope<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) workflow: &'a Workflow,
+    pub(crate) suspects: &'a BTreeSet<String>,
+}
+
+impl Scope<'_> {
+    /// `workflow/step`.
+    fn path(&self, step: &Name) -> String {
+        format!("{}/{step}", self.workflow.name)
+    }
+
+    fn is_suspect(&self, step: &Name) -> bool {
+        !self.suspects.is_empty() && self.suspects.contains(&self.path(step))
+    }
+
+    /// A fault at the key `key` of `step` (or the item `key[3]`), or at the step.
+    fn fault(&self, code: &'static str, step: &Name, key: &str, message: impl Into<String>, hint: impl Into<String>) -> Fault {
+        let path = self.path(step);
+        let whole = key.split('[').next().unwrap_or(key);
+        let place = self.workspace.places.place(&[&format!("{path}.{key}"), &format!("{path}.{whole}"), &path]);
+        Fault::error(code, place, message, hint)
+    }
+}
+
+fn unknown_workflow(workspace: &Workspace, name: &str) -> Fault {
+    let known: Vec<&str> = workspace.workflows.iter().map(|workflow| workflow.name.as_str()).collect();
+    let hint = did_you_mean(name, known.iter().copied())
+        .map_or_else(|| format!("the file has: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+    Fault::error("plan/unknown-workflow", workspace.places.place(&[]), format!("no workflow is called {}", quoted(name)), hint)
+}
+
+fn file_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
 }

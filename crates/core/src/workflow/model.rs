@@ -28,6 +28,35 @@ pub struct Workspace {
     pub places: super::places::SourceMap,
 }
 
+impl Workspace {
+    /// The entry of `sources` with the longest prefix of `source`: the prefix and what it maps to.
+    #[must_use]
+    pub fn source_mapping(&self, source: &str) -> Option<(&str, &str)> {
+        let fits = self.sources.iter().filter(|(prefix, _)| source.starts_with(prefix.as_str()));
+        fits.max_by_key(|(prefix, _)| prefix.len()).map(|(prefix, target)| (prefix.as_str(), target.as_str()))
+    }
+
+    /// Where `source` lies on this machine, as a path that may be relative to the workspace; `None` if it is remote and nothing maps it to a folder.
+    #[must_use]
+    pub fn local_source(&self, source: &str) -> Option<String> {
+        if !source.contains("://") {
+            return Some(source.to_owned());
+        }
+        let (prefix, target) = self.source_mapping(source).filter(|(_, target)| !target.contains("://"))?;
+        let rest = source.strip_prefix(prefix)?.trim_start_matches('/');
+        Some(if rest.is_empty() { target.to_owned() } else { format!("{}/{rest}", target.trim_end_matches('/')) })
+    }
+
+    /// What `container:` means; a step without one, and the name `host`, run in the host closure.
+    #[must_use]
+    pub fn environment_source(&self, container: Option<&str>) -> Option<&EnvironmentSource> {
+        match container {
+            None | Some("host") => Some(&EnvironmentSource::Host),
+            Some(name) => self.environments.get(name),
+        }
+    }
+}
+
 /// Who owns the workflow, and what for.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Project {

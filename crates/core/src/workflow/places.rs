@@ -50,7 +50,6 @@ pub(crate) struct FileLines {
     lines: Vec<String>,
 }
 
-#[expect(dead_code, reason = "the reader that uses it lands next")]
 impl FileLines {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let unified = text.replace("\r\n", "\n");
@@ -109,7 +108,6 @@ impl SourceMap {
         keys.iter().find_map(|key| self.places.get(*key)).copied().unwrap_or(fallback)
     }
 
-    #[expect(dead_code, reason = "the diagnostics that use it land next")]
     pub(crate) fn file(&self, role: FileRole) -> &FileLines {
         match (role, &self.settings) {
             (FileRole::Settings, Some(settings)) => settings,

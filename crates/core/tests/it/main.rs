@@ -1,0 +1,3 @@
+//! Integration tests of core: files in, plans, diagnostics and locks out.
+
+mod sample;
