@@ -93,3 +93,29 @@ impl fmt::Display for StepRunId {
         write!(f, "{}/{}/{}#{}", self.run, self.workflow, self.step, self.attempt)
     }
 }
+
+/// Text that is not `run/workflow/step#attempt`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no step attempt: expected run/workflow/step#attempt")]
+pub struct StepRunIdError(String);
+
+impl std::str::FromStr for StepRunId {
+    type Err = StepRunIdError;
+
+    fn from_str(text: &str) -> Result<Self, StepRunIdError> {
+        let read = || {
+            let (path, attempt) = text.rsplit_once('#')?;
+            let mut parts = path.split('/');
+            let (run, workflow, step) = (parts.next()?, parts.next()?, parts.next()?);
+            let id = Self {
+                run: RunId(run.to_owned()),
+                workflow: Name::new(workflow).ok()?,
+                step: Name::new(step).ok()?,
+                attempt: attempt.parse().ok()?,
+            };
+            // one text for one attempt: refuses `#01`, an empty run, further parts
+            (!run.is_empty() && id.to_string() == text).then_some(id)
+        };
+        read().ok_or_else(|| StepRunIdError(text.chars().take(80).collect()))
+    }
+}
