@@ -1,1 +1,5 @@
 //! Being laid.
+
+pub mod attest;
+pub mod keys;
+pub mod transparency;

@@ -6,12 +6,11 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::{ARTIFACT_ANNOTATION, MANIFEST, ReadError, artifact_of, dir_hash_of, only_subject, predicate, sha256_of};
+use super::{ARTIFACT_ANNOTATION, MANIFEST, ReadError, artifact_of, dir_hash_of, only_subject, sha256_of};
 use crate::artifact::{Manifest, ManifestEntry};
 use crate::digest::Digest;
-use crate::envelope::{ResourceDescriptor, Statement};
+use crate::envelope::Statement;
 
 /// The file that a model's own bundle occupies, hence the only name a manifest may leave out.
 pub const SIGNATURE_FILE: &str = "model.sig";

@@ -1,0 +1,10 @@
+//! Attestations believed or refused: bundles, the trust file, and the chain from a reference back to its sources.
+//!
+//! in: bundles, a log, artifact bytes, a [`TrustRoot`]; out: verified statements, a [`ChainReport`].
+//! **Invariant:** trust comes from the trust file alone; what cannot be checked is a fault, never a pass.
+
+pub mod bundle;
+pub mod trust_root;
+
+pub use bundle::{BundleError, verify_bundle};
+pub use trust_root::{SourceOwner, TrustRoot, TrustRootError, TrustedKey, TrustedLog, TrustedWitness};

@@ -1,0 +1,219 @@
+//! The signer that holds keys in this process: typed requests in, signatures out, by its own policy.
+//!
+//! in: [`AttestRequest`], [`CheckpointRequest`]; out: a [`Bundle`], a checkpoint note.
+//! **Invariant:** never signs raw bytes; a role signs only its predicate types, only the log key signs checkpoints and only
+//! of its own origin, and provenance only for the attempt it was asked for and in the name of its own runner.
+
+use seaworthy_core::artifact::Manifest;
+use seaworthy_core::attestation::{
+    self, DEPLOYMENT, INTEGRITY_SCORE, MANIFEST, PROVENANCE, RELEASE, REVOCATION, RUN_REQUEST, ReadError, SVR, TEST_RESULT, VSA,
+};
+use seaworthy_core::envelope::{self, Bundle, PAYLOAD_TYPE, Statement};
+use seaworthy_core::id::StepRunId;
+use seaworthy_core::note::Checkpoint;
+use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, PortError, Signer};
+use seaworthy_core::principal::PrincipalId;
+
+use super::{Algorithm, KeyError, PrivateKey};
+use crate::transparency;
+
+/// Whether keys of `role` may sign statements of this type: the signer's policy, and the verifier's.
+#[must_use]
+pub fn may_sign(role: KeyRole, predicate_type: &str) -> bool {
+    match role {
+        // a source's owner signs its manifest with a user key
+        KeyRole::User => matches!(predicate_type, RUN_REQUEST | MANIFEST),
+        KeyRole::Runner => matches!(
+            predicate_type,
+            MANIFEST | PROVENANCE | TEST_RESULT | SVR | VSA | RELEASE | DEPLOYMENT | INTEGRITY_SCORE
+        ),
+        KeyRole::Root => matches!(predicate_type, REVOCATION | VSA),
+        KeyRole::Log => false,
+    }
+}
+
+/// Why the signer refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// No key of that role here.
+    #[error("no {0:?} key here")]
+    NoKey(KeyRole),
+    /// The role may not sign this type.
+    #[error("a {role:?} key does not sign `{predicate_type}`")]
+    Role {
+        /// The role.
+        role: KeyRole,
+        /// The type.
+        predicate_type: String,
+    },
+    /// The statement is not what its type says.
+    #[error("the statement is refused: {0}")]
+    Statement(#[from] ReadError),
+    /// Provenance of another attempt.
+    #[error("provenance of `{found}` for a request of `{want}`")]
+    Attempt {
+        /// In the statement.
+        found: String,
+        /// In the request.
+        want: String,
+    },
+    /// Provenance in another runner's name.
+    #[error("provenance in the name of `{0}`, which is not this runner")]
+    Builder(String),
+    /// A checkpoint of another log.
+    #[error("this signer holds the key of `{own}`, not of `{asked}`")]
+    Origin {
+        /// The signer's log.
+        own: String,
+        /// The log asked for.
+        asked: String,
+    },
+    /// The key failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl SignError {
+    /// Stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoKey(_) => "sign/no-key",
+            Self::Role { .. } => "sign/role",
+            Self::Statement(_) => "sign/statement",
+            Self::Attempt { .. } => "sign/attempt",
+            Self::Builder(_) => "sign/builder",
+            Self::Origin { .. } => "sign/origin",
+            Self::Key(cause) => cause.code(),
+        }
+    }
+}
+
+/// Keys in the memory of this process.
+#[derive(Debug)]
+pub struct LocalSigner {
+    origin: String,
+    runner_id: PrincipalId,
+    user: Option<PrivateKey>,
+    runner: Option<PrivateKey>,
+    log: Option<PrivateKey>,
+    root: Option<PrivateKey>,
+}
+
+impl LocalSigner {
+    /// A signer without keys, for the log of `origin` and the runner of this SPIFFE id.
+    #[must_use]
+    pub fn new(origin: impl Into<String>, runner_id: PrincipalId) -> Self {
+        Self { origin: origin.into(), runner_id, user: None, runner: None, log: None, root: None }
+    }
+
+    /// Adds the key of `role`.
+    pub fn with_key(mut self, role: KeyRole, key: PrivateKey) -> Result<Self, KeyError> {
+        let want = Algorithm::of(role);
+        if key.public().algorithm() != want {
+            return Err(KeyError::Algorithm { role, want });
+        }
+        *self.slot(role) = Some(key);
+        Ok(self)
+    }
+
+    const fn slot(&mut self, role: KeyRole) -> &mut Option<PrivateKey> {
+        match role {
+            KeyRole::User => &mut self.user,
+            KeyRole::Runner => &mut self.runner,
+            KeyRole::Log => &mut self.log,
+            KeyRole::Root => &mut self.root,
+        }
+    }
+
+    fn key(&self, role: KeyRole) -> Result<&PrivateKey, SignError> {
+        let key = match role {
+            KeyRole::User => &self.user,
+            KeyRole::Runner => &self.runner,
+            KeyRole::Log => &self.log,
+            KeyRole::Root => &self.root,
+        };
+        key.as_ref().ok_or(SignError::NoKey(role))
+    }
+
+    /// Signs a statement if the policy lets this role.
+    pub fn sign_statement(&self, role: KeyRole, statement: &Statement, step: Option<&StepRunId>) -> Result<Bundle, SignError> {
+        if !may_sign(role, &statement.predicate_type) {
+            return Err(SignError::Role { role, predicate_type: statement.predicate_type.clone() });
+        }
+        self.check_claim(statement, step)?;
+        seal(self.key(role)?, statement.to_payload())
+    }
+
+    /// Signs the manifest of a folder without building its statement as a value tree.
+    pub fn sign_manifest(
+        &self,
+        role: KeyRole,
+        name: &str,
+        manifest: &Manifest,
+        of: attestation::manifest::Subject,
+    ) -> Result<Bundle, SignError> {
+        if !may_sign(role, MANIFEST) {
+            return Err(SignError::Role { role, predicate_type: MANIFEST.to_owned() });
+        }
+        seal(self.key(role)?, attestation::manifest::payload(name, manifest, of))
+    }
+
+    fn check_claim(&self, statement: &Statement, step: Option<&StepRunId>) -> Result<(), SignError> {
+        match statement.predicate_type.as_str() {
+            PROVENANCE => {
+                let provenance = attestation::provenance::Provenance::read(statement)?;
+                let want = step.map_or_else(|| "no step".to_owned(), StepRunId::to_string);
+                let found = provenance.invocation.to_string();
+                if found != want {
+                    return Err(SignError::Attempt { found, want });
+                }
+                if provenance.builder != self.runner_id.0 {
+                    return Err(SignError::Builder(provenance.builder));
+                }
+                Ok(())
+            }
+            MANIFEST => Ok(attestation::manifest::read(statement).map(drop)?),
+            TEST_RESULT => Ok(attestation::test_result::TestResult::read(statement).map(drop)?),
+            SVR => Ok(attestation::svr::GateResult::read(statement).map(drop)?),
+            VSA => Ok(attestation::vsa::Approval::read(statement).map(drop)?),
+            RELEASE => Ok(attestation::release::Release::read(statement).map(drop)?),
+            DEPLOYMENT => Ok(attestation::deployment::DeploymentClaim::read(statement).map(drop)?),
+            INTEGRITY_SCORE => Ok(attestation::integrity_score::IntegrityScore::read(statement).map(drop)?),
+            REVOCATION => Ok(attestation::revocation::Revocation::read(statement).map(drop)?),
+            _ => Ok(attestation::run_request::RunRequest::read(statement).map(drop)?),
+        }
+    }
+
+    /// Signs a checkpoint of this signer's own log.
+    pub fn sign_checkpoint(&self, request: &CheckpointRequest) -> Result<String, SignError> {
+        if request.origin != self.origin {
+            return Err(SignError::Origin { own: self.origin.clone(), asked: request.origin.clone() });
+        }
+        let (origin, extensions) = (request.origin.clone(), Vec::new());
+        let checkpoint = Checkpoint { origin, size: request.size, root: request.root, extensions };
+        Ok(transparency::sign_note(&checkpoint.to_text(), &self.origin, self.key(KeyRole::Log)?)?)
+    }
+}
+
+fn seal(key: &PrivateKey, payload: Vec<u8>) -> Result<Bundle, SignError> {
+    let signature = key.sign(&envelope::pae(PAYLOAD_TYPE, &payload))?;
+    Ok(Bundle { payload, signature, key_hint: key.public().hint()?, log_proof: None })
+}
+
+impl Signer for LocalSigner {
+    fn attest(&self, request: &AttestRequest<'_>) -> Result<Bundle, PortError> {
+        let signed = self.sign_statement(request.role, request.statement, request.step);
+        signed.map_err(|cause| PortError::new("sign a statement", format!("{} ({})", cause, cause.code())))
+    }
+
+    fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError> {
+        let signed = self.sign_checkpoint(request);
+        signed.map_err(|cause| PortError::new("sign a checkpoint", format!("{} ({})", cause, cause.code())))
+    }
+
+    fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError> {
+        let read = || Ok::<_, SignError>(self.key(role)?.public().to_der()?);
+        read().map_err(|cause| PortError::new("read a public key", format!("{} ({})", cause, cause.code())))
+    }
+}
