@@ -8,7 +8,7 @@ mod sealed;
 mod signer;
 
 use ed25519_dalek::Signer as _;
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::ecdsa::signature::Verifier as _;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::ports::KeyRole;

@@ -74,7 +74,7 @@ fn secret(mut passphrase: Zeroizing<String>) -> SecretString {
 
 fn seal(encryptor: age::Encryptor, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut sealed = Vec::new();
-    let mut write = || {
+    let write = || {
         let mut writer = encryptor.wrap_output(&mut sealed)?;
         writer.write_all(plain)?;
         writer.finish().map(drop)
