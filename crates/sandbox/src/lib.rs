@@ -1,1 +1,50 @@
-//! Being laid.
+//! Confine one process tree.
+//!
+//! In: a [`Spec`] (argv, environment, read-only mounts by descriptor, output folders, limits). Out: an [`Outcome`]
+//! (exit, bounded streams, output files opened beneath their folder, what was really enforced, usage).
+//!
+//! The launcher ([`run`]) never forks itself: it clones a vfork-like child that only makes raw system calls and executes
+//! one sealed memory copy of this very program, which becomes pid 1 of the sandbox ([`init_main`]).
+//!
+//! **Invariant:** anything that cannot be enforced is an error or a line in [`Enforced::gaps`], never silence.
+//! **Invariant:** no process of the step is alive when its outputs are read.
+
+#[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
+mod collect;
+#[cfg(target_os = "linux")]
+mod confine;
+#[cfg(target_os = "linux")]
+mod drain;
+mod error;
+#[cfg(target_os = "linux")]
+mod init;
+#[cfg(target_os = "linux")]
+mod landlock;
+#[cfg(target_os = "linux")]
+mod launch;
+#[cfg(target_os = "linux")]
+mod mounts;
+#[cfg(target_os = "linux")]
+mod preflight;
+mod report;
+#[cfg(target_os = "linux")]
+mod seccomp;
+mod spec;
+#[cfg(target_os = "linux")]
+mod syscall;
+#[cfg(target_os = "linux")]
+mod wire;
+
+pub use error::{CollectError, Missing, SandboxError, Unsupported};
+#[cfg(target_os = "linux")]
+pub use init::init_main;
+#[cfg(target_os = "linux")]
+pub use launch::{init_from, run};
+#[cfg(target_os = "linux")]
+pub use preflight::{Facilities, preflight};
+pub use report::{
+    CapturedStream, CgroupReport, CollectedFile, CollectedOutput, Enforced, Exit, Outcome, Usage,
+};
+pub use spec::{Cancel, Limits, Mount, Profile, Spec};

@@ -1,0 +1,598 @@
+//! Runs one step: the launcher's side.
+//!
+//! In: a [`Spec`]. Out: an [`Outcome`], read top to bottom in [`run`].
+//!
+//! **Invariant:** whatever way [`run`] is left, the tree is dead and its cgroup removed.
+//! **Invariant:** a step ends with `Code` or `Signal` only if pid 1 said so.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use crate::cgroup::{self, Cgroup};
+use crate::collect::{Bounds, collect};
+use crate::drain::Drain;
+use crate::error::{SandboxError, Unsupported};
+use crate::init::ID_INSIDE;
+use crate::report::{Enforced, Exit, Outcome, Usage};
+use crate::spec::{Cancel, Limits, Profile, Spec};
+use crate::syscall::{self, Launch};
+use crate::wire::{Message, Order, OrderMount};
+use crate::{mounts, preflight, seccomp, wire};
+
+/// How often the switch is looked at, should its event be missing.
+const TICK_MAX: Duration = Duration::from_millis(200);
+/// Host users of steps: a range no distribution hands out.
+const HOST_ID_BASE: u32 = 0x4000_0000;
+/// Where the kernel maps fewer users to us.
+const HOST_ID_NOBODY: u32 = 65534;
+
+/// Runs a step to its end and returns what came of it.
+pub fn run(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+    spec.check()?;
+    if spec.profile == Profile::Landlock {
+        return Err(Unsupported::one(
+            spec.profile,
+            "running steps without namespaces is not built yet (mounts cannot be placed without them)",
+            "use `--profile strict` or `--profile no-cgroup`",
+        )
+        .into());
+    }
+    let begun = Instant::now();
+    let cgroup = make_cgroup(spec.profile, &spec.limits)?;
+    let host = HostId::choose();
+    let mounts = std::mem::take(&mut spec.mounts);
+    let (order, trees) = write_order(&spec, mounts, host)?;
+    let (mut tree, streams) = Tree::spawn(&spec, host, cgroup)?;
+    tree.admit(&order, &trees)?;
+    drop(trees);
+    let (ended, stdout, stderr) = watch(
+        &mut tree,
+        streams,
+        &spec,
+        begun + spec.limits.timeout,
+        cancel,
+    )?;
+    let usage = tree.bury(begun)?;
+    let exit = ended.exit(tree.cgroup.as_ref())?;
+    let (Some(out), Some(ready)) = (ended.out, ended.ready) else {
+        return Ok(unready(
+            exit,
+            stdout,
+            stderr,
+            enforced(&spec, host, &tree, None)?,
+            usage,
+        ));
+    };
+    let bounds = Bounds {
+        files: spec.limits.output_files,
+        bytes: spec.limits.disk_bytes,
+    };
+    let outputs = collect(&out, &spec.outputs, bounds);
+    let enforced = enforced(&spec, host, &tree, Some(ready))?;
+    Ok(Outcome {
+        exit,
+        stdout,
+        stderr,
+        outputs,
+        enforced,
+        usage,
+    })
+}
+
+/// A run that was stopped before its root stood: there is nothing to collect.
+fn unready(
+    exit: Exit,
+    stdout: crate::CapturedStream,
+    stderr: crate::CapturedStream,
+    enforced: Enforced,
+    usage: Usage,
+) -> Outcome {
+    Outcome {
+        exit,
+        stdout,
+        stderr,
+        outputs: Ok(Vec::new()),
+        enforced,
+        usage,
+    }
+}
+
+fn make_cgroup(profile: Profile, limits: &Limits) -> Result<Option<Cgroup>, SandboxError> {
+    if !profile.wants_cgroup() {
+        return Ok(None);
+    }
+    let place = cgroup::find().map_err(SandboxError::setup("finding the cgroup"))?;
+    let Some(place) = place else {
+        return Err(preflight::no_cgroup(
+            profile,
+            "the memory and pids controllers are not available",
+        )
+        .into());
+    };
+    let group = Cgroup::create(&place, limits);
+    group
+        .map(Some)
+        .map_err(|error| preflight::no_cgroup(profile, &error.to_string()).into())
+}
+
+/// Who the step is on the host.
+#[derive(Debug, Clone, Copy)]
+struct HostId {
+    uid: u32,
+    gid: u32,
+    /// The launcher is root and must become this first.
+    drop: bool,
+}
+
+impl HostId {
+    /// Root's steps get a user of their own for each run; others stay who they are.
+    fn choose() -> Self {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        if !rustix::process::geteuid().is_root() {
+            return Self {
+                uid: rustix::process::geteuid().as_raw(),
+                gid: rustix::process::getegid().as_raw(),
+                drop: false,
+            };
+        }
+        let run = RUNS.fetch_add(1, Ordering::Relaxed) & 0xFF;
+        let own = HOST_ID_BASE + ((std::process::id() & 0x003F_FFFF) << 8) + run;
+        let id = if maps_everyone() { own } else { HOST_ID_NOBODY };
+        Self {
+            uid: id,
+            gid: id,
+            drop: true,
+        }
+    }
+}
+
+fn maps_everyone() -> bool {
+    static WHOLE: OnceLock<bool> = OnceLock::new();
+    *WHOLE.get_or_init(|| {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        map.split_whitespace()
+            .nth(2)
+            .and_then(|count| count.parse::<u64>().ok())
+            .is_some_and(|count| count > 1 << 31)
+    })
+}
+
+/// The order, and the mounts as this launcher can hand them over.
+fn write_order(
+    spec: &Spec,
+    mounts: Vec<crate::Mount>,
+    host: HostId,
+) -> Result<(Order, Vec<OwnedFd>), SandboxError> {
+    let mut trees = Vec::with_capacity(mounts.len());
+    let mut listed = Vec::with_capacity(mounts.len());
+    for mount in mounts {
+        let failed = |error| SandboxError::setup(format!("mount `{}`", mount.target))(error);
+        let stat = rustix::fs::fstat(&mount.source).map_err(|error| failed(error.into()))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if !matches!(kind, FileType::Directory | FileType::RegularFile) {
+            return Err(SandboxError::Spec {
+                what: format!("mount `{}` is neither file nor folder", mount.target),
+            });
+        }
+        let (tree, reopen) = hand_over(&mount, host).map_err(failed)?;
+        trees.push(tree);
+        let folder = kind == FileType::Directory;
+        listed.push(OrderMount {
+            target: mount.target,
+            exec: mount.exec,
+            folder,
+            reopen,
+        });
+    }
+    let filters =
+        seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
+    let order = Order {
+        profile: spec.profile,
+        argv: spec.argv.clone(),
+        env: spec.env.clone(),
+        workdir: spec.workdir.clone(),
+        hostname: spec.hostname.clone(),
+        mounts: listed,
+        links: spec.links.clone(),
+        outputs: spec.outputs.clone(),
+        output_files: spec.limits.output_files,
+        disk_bytes: spec.limits.disk_bytes,
+        processes: spec.limits.processes,
+        data_bytes: (!spec.profile.wants_cgroup()).then_some(spec.limits.memory_bytes),
+        uid_host: host.uid,
+        gid_host: host.gid,
+        filters: filters.programs.clone(),
+    };
+    Ok((order, trees))
+}
+
+/// Root clones the mount itself, since the step's user may not walk to it; others leave that to pid 1, which finds the
+/// file again by path and compares.
+fn hand_over(mount: &crate::Mount, host: HostId) -> io::Result<(OwnedFd, Option<String>)> {
+    if host.drop {
+        match mounts::clone_tree(mount.source.as_fd()) {
+            Ok(tree) => {
+                mounts::restrict(&tree, mount.exec)?;
+                return Ok((tree, None));
+            }
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let link = format!(
+        "/proc/self/fd/{}",
+        std::os::fd::AsRawFd::as_raw_fd(&mount.source)
+    );
+    let path = std::fs::read_link(link)?;
+    let path = path
+        .to_str()
+        .ok_or_else(|| io::Error::other("its path is not UTF-8"))?
+        .to_owned();
+    Ok((mount.source.try_clone()?, Some(path)))
+}
+
+static INIT_PATH: OnceLock<PathBuf> = OnceLock::new();
+
+/// Takes the init program from another executable than this one, for programs whose `main` does not begin with
+/// [`crate::init_main`] (test harnesses). Returns false if one was already chosen.
+pub fn init_from(path: &Path) -> bool {
+    INIT_PATH.set(path.to_owned()).is_ok()
+}
+
+/// One sealed copy of the init program, made once: what the sandbox executes cannot be changed by anything it runs.
+fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
+    static COPY: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(copy) = COPY.get() {
+        return Ok(copy);
+    }
+    let path = INIT_PATH
+        .get()
+        .map_or(Path::new("/proc/self/exe"), PathBuf::as_path);
+    let copy = seal(path).map_err(SandboxError::setup(
+        "copying the program into sealed memory",
+    ))?;
+    Ok(COPY.get_or_init(|| copy))
+}
+
+fn seal(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memory = match memfd_create("seaworthy", flags | MemfdFlags::EXEC) {
+        Err(rustix::io::Errno::INVAL) => memfd_create("seaworthy", flags)?, // before Linux 6.3
+        other => other?,
+    };
+    let mut file = File::from(memory);
+    io::copy(&mut File::open(path)?, &mut file)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
+    fcntl_add_seals(
+        &file,
+        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
+    )?;
+    Ok(file.into())
+}
+
+/// A live sandbox. Dropping it kills and reaps the tree.
+struct Tree {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    control: OwnedFd,
+    cgroup: Option<Cgroup>,
+    reaped: bool,
+}
+
+impl Tree {
+    fn spawn(
+        spec: &Spec,
+        host: HostId,
+        cgroup: Option<Cgroup>,
+    ) -> Result<(Self, [Drain; 2]), SandboxError> {
+        let setup = |error: rustix::io::Errno| SandboxError::setup("making pipes")(error.into());
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(setup)?;
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(setup);
+        let ((stdout, stdout_in), (stderr, stderr_in)) = (pipe()?, pipe()?);
+        let (control, control_in) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(setup)?;
+        for reader in [&stdout, &stderr] {
+            rustix::io::ioctl_fionbio(reader, true).map_err(setup)?;
+        }
+        let launch = Launch {
+            executable: init_executable()?.as_fd(),
+            descriptors: [
+                null.as_fd(),
+                stdout_in.as_fd(),
+                stderr_in.as_fd(),
+                control_in.as_fd(),
+            ],
+            drop_to: host.drop.then_some(host.uid),
+            namespaces: preflight::namespaces(spec.profile),
+        };
+        let pid = syscall::spawn_init(&launch)
+            .map_err(|(stage, error)| preflight::explain(spec.profile, stage, error))?;
+        let mut tree = Self {
+            pid,
+            pidfd: None,
+            control,
+            cgroup,
+            reaped: false,
+        };
+        let found = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
+        let pidfd = found.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+        tree.pidfd = Some(pidfd.map_err(|error| SandboxError::setup("pidfd_open")(error.into()))?);
+        let keep = if spec.capture {
+            spec.limits.log_bytes
+        } else {
+            0
+        };
+        Ok((tree, [Drain::new(stdout, keep), Drain::new(stderr, keep)]))
+    }
+
+    /// Into the cgroup first, the order after: nothing of the step runs unbounded.
+    fn admit(&self, order: &Order, trees: &[OwnedFd]) -> Result<(), SandboxError> {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup
+                .attach(self.pid)
+                .map_err(SandboxError::setup("entering the cgroup"))?;
+        }
+        wire::send_order(self.control.as_fd(), order, trees)
+            .map_err(SandboxError::setup("sending the order"))
+    }
+
+    /// The death of pid 1 is the death of its namespace.
+    fn kill(&self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+        // An error means that it is dead already; its record is still ours, so the pid cannot be another's.
+        let _ = match &self.pidfd {
+            Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
+            None => Pid::from_raw(self.pid).map_or(Ok(()), |pid| {
+                rustix::process::kill_process(pid, Signal::KILL)
+            }),
+        };
+    }
+
+    /// Reaps pid 1, makes sure that nobody is left, reads the counters.
+    fn bury(&mut self, begun: Instant) -> Result<Usage, SandboxError> {
+        let ended = syscall::wait4(self.pid, true).map_err(SandboxError::setup("reaping"))?;
+        self.reaped = true;
+        let mut usage = Usage {
+            cpu_us: ended.map_or(0, |ended| ended.cpu_us),
+            ..Usage::default()
+        };
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.expect_empty()?;
+            usage.peak_memory_bytes = cgroup.peak_memory_bytes();
+            usage.peak_processes = cgroup.peak_processes();
+        }
+        usage.wall_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(usage)
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if !self.reaped {
+            self.kill();
+            // The only failure is that somebody else reaped it.
+            let _ = syscall::wait4(self.pid, true);
+        }
+    }
+}
+
+struct Ready {
+    namespaces: Vec<String>,
+    landlock_abi: u32,
+}
+
+/// What was heard until the tree died.
+#[derive(Default)]
+struct Ended {
+    ready: Option<Ready>,
+    out: Option<OwnedFd>,
+    status: Option<i32>,
+    stopped: Option<Exit>,
+    failed: Option<SandboxError>,
+}
+
+impl Ended {
+    fn hear(&mut self, message: Message, fds: Vec<OwnedFd>, spec: &Spec) {
+        match message {
+            Message::Ready {
+                namespaces,
+                landlock_abi,
+            } => {
+                self.ready = Some(Ready {
+                    namespaces,
+                    landlock_abi,
+                });
+                self.out = fds.into_iter().next();
+            }
+            Message::Exited { status } => self.status = Some(status),
+            Message::NotExecuted { errno } => {
+                let program = spec.argv.first().cloned().unwrap_or_default();
+                self.failed = Some(SandboxError::Exec {
+                    program,
+                    source: io::Error::from_raw_os_error(errno),
+                });
+            }
+            Message::Failed { stage, errno } => {
+                self.failed = Some(preflight::explain_stage(spec.profile, stage, errno));
+            }
+        }
+    }
+
+    /// The verdict. Silence of pid 1 is never a success.
+    fn exit(&self, cgroup: Option<&Cgroup>) -> Result<Exit, SandboxError> {
+        let starved = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        match self.status {
+            Some(status) if libc::WIFEXITED(status) => Ok(Exit::Code(libc::WEXITSTATUS(status))),
+            Some(status) => match libc::WTERMSIG(status) {
+                libc::SIGKILL if starved => Ok(Exit::OutOfMemory),
+                signal => Ok(Exit::Signal(signal)),
+            },
+            None => match self.stopped {
+                Some(exit) => Ok(exit),
+                None if starved => Ok(Exit::OutOfMemory),
+                None => Err(SandboxError::InitLost {
+                    detail: "it was killed from outside".into(),
+                }),
+            },
+        }
+    }
+}
+
+type Watched = (Ended, crate::CapturedStream, crate::CapturedStream);
+
+/// Drains the streams and listens to pid 1 until the tree is dead; kills it when its time is over or on request.
+fn watch(
+    tree: &mut Tree,
+    [mut stdout, mut stderr]: [Drain; 2],
+    spec: &Spec,
+    deadline: Instant,
+    cancel: &Cancel,
+) -> Result<Watched, SandboxError> {
+    let lost = |error: io::Error| SandboxError::InitLost {
+        detail: error.to_string(),
+    };
+    let mut ended = Ended::default();
+    let mut buffer = vec![0u8; 64 * 1024];
+    let mut hearing = true;
+    loop {
+        let now = Instant::now();
+        if ended.stopped.is_none() && (now >= deadline || cancel.is_cancelled()) {
+            ended.stopped = Some(if cancel.is_cancelled() {
+                Exit::Cancelled
+            } else {
+                Exit::TimedOut
+            });
+            tree.kill();
+        }
+        let heard = {
+            let event = cancel
+                .event()
+                .filter(|_| ended.stopped.is_none())
+                .map(AsFd::as_fd);
+            let control = hearing.then(|| tree.control.as_fd());
+            let pidfd = tree.pidfd.as_ref().map(AsFd::as_fd);
+            poll(
+                [control, pidfd, stdout.pipe(), stderr.pipe(), event],
+                deadline.saturating_duration_since(now),
+            )
+            .map_err(lost)?
+        };
+        let [control, died, out, err, _] = heard;
+        if control {
+            match wire::receive_message(tree.control.as_fd()).map_err(lost)? {
+                Some((message, fds)) => ended.hear(message, fds, spec),
+                None => hearing = false,
+            }
+        }
+        if out {
+            stdout.pump(&mut buffer);
+        }
+        if err {
+            stderr.pump(&mut buffer);
+        }
+        if died {
+            break;
+        }
+    }
+    while hearing {
+        match wire::receive_message(tree.control.as_fd()).map_err(lost)? {
+            Some((message, fds)) => ended.hear(message, fds, spec),
+            None => hearing = false,
+        }
+    }
+    if let Some(error) = ended.failed.take() {
+        return Err(error);
+    }
+    Ok((
+        ended,
+        stdout.finish(&mut buffer),
+        stderr.finish(&mut buffer),
+    ))
+}
+
+/// Which of these are readable or at their end, within the time.
+fn poll<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], time: Duration) -> io::Result<[bool; N]> {
+    let mut set: Vec<PollFd<'_>> = fds
+        .iter()
+        .flatten()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    let time = time.min(TICK_MAX);
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    match rustix::event::poll(&mut set, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut answers = set.iter().map(|one| !one.revents().is_empty());
+    Ok(fds.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
+}
+
+fn enforced(
+    spec: &Spec,
+    host: HostId,
+    tree: &Tree,
+    ready: Option<Ready>,
+) -> Result<Enforced, SandboxError> {
+    let filters =
+        seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
+    let (namespaces, landlock_abi) = ready.map_or((Vec::new(), 0), |ready| {
+        (ready.namespaces, ready.landlock_abi)
+    });
+    let network = if spec.profile.wants_empty_network() {
+        "none"
+    } else {
+        "host"
+    };
+    Ok(Enforced {
+        profile: spec.profile,
+        namespaces,
+        landlock_abi,
+        seccomp_allowed: filters.allowed,
+        seccomp_instructions: filters.instructions(),
+        cgroup: tree.cgroup.as_ref().map(|cgroup| cgroup.report().clone()),
+        no_new_privs: true,
+        uid_map: Some((ID_INSIDE, host.uid)),
+        gid_map: Some((ID_INSIDE, host.gid)),
+        network: network.to_owned(),
+        kernel: preflight::kernel(),
+        gaps: gaps(spec.profile, host),
+    })
+}
+
+/// What the profile does not stop, in the attestation's words.
+fn gaps(profile: Profile, host: HostId) -> Vec<String> {
+    let mut gaps = vec!["the kernel is shared: a fault in an allowed system call is not contained"];
+    if !profile.wants_cgroup() {
+        gaps.push("memory is bounded for each process alone, and files in memory by their size limit only");
+        gaps.push("processor time is not shared out");
+    }
+    if !profile.wants_empty_network() {
+        gaps.push("the network of the host can be reached, its loopback and abstract sockets too");
+    }
+    if !host.drop {
+        gaps.push("the step is the launching user on the host and keeps its supplementary groups");
+    }
+    gaps.into_iter().map(str::to_owned).collect()
+}

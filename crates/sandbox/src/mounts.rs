@@ -1,0 +1,346 @@
+//! The private root of a sandbox.
+//!
+//! In: an order and the descriptors of its mounts, inside new mount and pid namespaces. Out: the process stands in the new
+//! root; the folder `/out` as a descriptor for the launcher.
+//!
+//! **Invariant:** nothing of the host is reachable by path but the mounts of the order, all read-only, and five devices.
+//! **Invariant:** writable are `/out/<name>`, `/tmp` and `/dev/shm`; all bounded in size, none may hold programs.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+};
+
+use crate::syscall;
+use crate::wire::{Order, OrderMount};
+
+pub(crate) const RDONLY: u64 = 0x1;
+pub(crate) const NOSUID: u64 = 0x2;
+pub(crate) const NODEV: u64 = 0x4;
+pub(crate) const NOEXEC: u64 = 0x8;
+
+/// Shown empty: they tell of the host, or have been a way out of a container.
+const PROC_FILES_MASKED: [&str; 10] = [
+    "kcore",
+    "keys",
+    "key-users",
+    "kallsyms",
+    "kmsg",
+    "modules",
+    "timer_list",
+    "sched_debug",
+    "latency_stats",
+    "config.gz",
+];
+const PROC_FOLDERS_MASKED: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
+const DEVICES: [(&str, u32, u32); 5] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+];
+
+/// The stage that failed, with why.
+pub(crate) type Staged<T> = Result<T, (String, io::Error)>;
+
+pub(crate) fn stage<E: Into<io::Error>>(
+    name: impl Into<String>,
+) -> impl FnOnce(E) -> (String, io::Error) {
+    let name = name.into();
+    move |error| (name, error.into())
+}
+
+/// Lays the root out and moves into it. Returns `/out`.
+pub(crate) fn enter_root(order: &Order, sources: &[OwnedFd]) -> Staged<OwnedFd> {
+    let writable = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let root = tmpfs(
+        &[("size", "16m"), ("nr_inodes", "65536"), ("mode", "0755")],
+        writable,
+    )
+    .map_err(stage("making the root"))?;
+    // A place that every system has; it is covered only in this mount namespace, and left with the old root.
+    move_mount(
+        root.as_fd(),
+        "",
+        CWD,
+        "/tmp",
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .map_err(stage("attaching the root"))?;
+    let root = Root { fd: root };
+    root.place_mounts(order, sources)?;
+    root.place_proc().map_err(stage("mounting /proc"))?;
+    root.place_devices().map_err(stage("making /dev"))?;
+    let out = root
+        .place_writable(order)
+        .map_err(stage("making /out and /tmp"))?;
+    for (link, target) in &order.links {
+        root.link(link, target)
+            .map_err(stage(format!("link `{link}`")))?;
+    }
+    root.folder(&order.workdir)
+        .map_err(stage(format!("workdir `{}`", order.workdir)))?;
+    root.pivot().map_err(stage("pivot_root"))?;
+    Ok(out)
+}
+
+struct Root {
+    fd: OwnedFd,
+}
+
+impl Root {
+    fn place_mounts(&self, order: &Order, sources: &[OwnedFd]) -> Staged<()> {
+        let mut pairs: Vec<(&OrderMount, &OwnedFd)> = order.mounts.iter().zip(sources).collect();
+        // Outer places first, so that an inner mount lands on top; otherwise in the given order.
+        pairs.sort_by_key(|(mount, _)| {
+            mount
+                .target
+                .split('/')
+                .filter(|part| !part.is_empty())
+                .count()
+        });
+        for (mount, source) in pairs {
+            self.place_mount(mount, source)
+                .map_err(stage(format!("mount `{}`", mount.target)))?;
+        }
+        Ok(())
+    }
+
+    fn place_mount(&self, mount: &OrderMount, source: &OwnedFd) -> io::Result<()> {
+        let reopened;
+        let tree = match &mount.reopen {
+            None => source,
+            Some(path) => {
+                reopened = reopen(path, source)?;
+                restrict(&reopened, mount.exec)?;
+                &reopened
+            }
+        };
+        let target = if mount.folder {
+            self.folder(&mount.target)?
+        } else {
+            self.file(&mount.target)?
+        };
+        attach(tree.as_fd(), target.as_fd())
+    }
+
+    fn place_proc(&self) -> io::Result<()> {
+        let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(context.as_fd(), "hidepid", "invisible")?;
+        fsconfig_create(context.as_fd())?;
+        let quiet = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, quiet)?;
+        let place = self.folder("/proc")?;
+        attach(proc.as_fd(), place.as_fd())?;
+        self.file("/.empty")?;
+        self.folder("/.void")?;
+        for name in PROC_FILES_MASKED {
+            self.mask(&proc, name, ".empty")?;
+        }
+        for name in PROC_FOLDERS_MASKED {
+            self.mask(&proc, name, ".void")?;
+        }
+        rustix::fs::unlinkat(&self.fd, ".empty", AtFlags::empty())?;
+        rustix::fs::unlinkat(&self.fd, ".void", AtFlags::REMOVEDIR)?;
+        Ok(())
+    }
+
+    fn mask(&self, proc: &OwnedFd, name: &str, cover: &str) -> io::Result<()> {
+        let place = match rustix::fs::openat(
+            proc,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
+            Ok(place) => place,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let tree = open_tree(
+            &self.fd,
+            cover,
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+        )?;
+        syscall::mount_setattr(tree.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false)?;
+        attach(tree.as_fd(), place.as_fd())
+    }
+
+    fn place_devices(&self) -> io::Result<()> {
+        let folder = self.folder("/dev")?;
+        for (name, major, minor) in DEVICES {
+            let tree = open_tree(
+                CWD,
+                format!("/dev/{name}"),
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+            )?;
+            let found = rustix::fs::fstat(&tree)?.st_rdev;
+            if (rustix::fs::major(found), rustix::fs::minor(found)) != (major, minor) {
+                return Err(io::Error::other(format!(
+                    "the host's /dev/{name} is something else"
+                )));
+            }
+            syscall::mount_setattr(tree.as_fd(), NOSUID | NOEXEC, false)?;
+            attach(tree.as_fd(), self.file(&format!("/dev/{name}"))?.as_fd())?;
+        }
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+        ] {
+            rustix::fs::symlinkat(target, &folder, name)?;
+        }
+        Ok(())
+    }
+
+    fn place_writable(&self, order: &Order) -> io::Result<OwnedFd> {
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let size = order.disk_bytes.max(4096).to_string();
+        // Folders need inodes too; more files than the limit must be possible, so that passing it is reported as such.
+        let inodes = order
+            .output_files
+            .saturating_mul(2)
+            .saturating_add(64)
+            .to_string();
+        for (path, mode) in [("/tmp", "1777"), ("/dev/shm", "1777")] {
+            let scratch = tmpfs(
+                &[("size", &size), ("nr_inodes", "1m"), ("mode", mode)],
+                flags,
+            )?;
+            attach(scratch.as_fd(), self.folder(path)?.as_fd())?;
+        }
+        let out = tmpfs(
+            &[("size", &size), ("nr_inodes", &inodes), ("mode", "0755")],
+            flags,
+        )?;
+        attach(out.as_fd(), self.folder("/out")?.as_fd())?;
+        for name in &order.outputs {
+            rustix::fs::mkdirat(&out, name.as_str(), Mode::from_raw_mode(0o755))?;
+            let tree = open_tree(
+                &out,
+                name.as_str(),
+                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
+            )?;
+            let place = rustix::fs::openat(
+                &out,
+                name.as_str(),
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
+            attach(tree.as_fd(), place.as_fd())?;
+        }
+        // The folder that holds them is not the step's to write; this leaves the folders mounted on it writable.
+        syscall::mount_setattr(out.as_fd(), RDONLY, false)?;
+        let folder = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&out, ".", folder, Mode::empty())?)
+    }
+
+    fn link(&self, link: &str, target: &str) -> io::Result<()> {
+        let (parent, name) = link.rsplit_once('/').unwrap_or(("", link));
+        rustix::fs::symlinkat(target, self.folder(parent)?, name)?;
+        Ok(())
+    }
+
+    /// The folder of that path, made where missing. No symbolic link is followed, not even in a mount.
+    fn folder(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(&self.fd, ".", flags, Mode::empty())?;
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            at = match rustix::fs::openat(&at, part, flags, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755))?;
+                    rustix::fs::openat(&at, part, flags, Mode::empty())?
+                }
+                other => other?,
+            };
+        }
+        Ok(at)
+    }
+
+    fn file(&self, path: &str) -> io::Result<OwnedFd> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = self.folder(parent)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                let make = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                rustix::fs::openat(&parent, name, make, Mode::from_raw_mode(0o444))?;
+                Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn pivot(&self) -> io::Result<()> {
+        syscall::mount_setattr(self.fd.as_fd(), RDONLY, false)?;
+        rustix::process::fchdir(&self.fd)?;
+        rustix::process::pivot_root(".", ".")?;
+        // The old root now lies over the new one, and `.` is the old.
+        unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/")?;
+        Ok(())
+    }
+}
+
+fn tmpfs(options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    Ok(fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        attributes,
+    )?)
+}
+
+fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(tree, "", place, "", flags)?)
+}
+
+/// Read-only, without set-id programs and devices, and without programs unless wanted; for everything below too.
+pub(crate) fn restrict(tree: &OwnedFd, exec: bool) -> io::Result<()> {
+    let attributes = RDONLY | NOSUID | NODEV | if exec { 0 } else { NOEXEC };
+    syscall::mount_setattr(tree.as_fd(), attributes, true)
+}
+
+/// A copy of the mount at a descriptor. Needs `CAP_SYS_ADMIN` where the descriptor was opened.
+pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    Ok(open_tree(source, "", flags)?)
+}
+
+/// For a launcher without `CAP_SYS_ADMIN`: the same file, found again by path in this namespace, or an error.
+fn reopen(path: &str, source: &OwnedFd) -> io::Result<OwnedFd> {
+    let found = fs::canonicalize(path).and_then(|real| {
+        Ok(rustix::fs::open(
+            real,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    })?;
+    let (want, have) = (rustix::fs::fstat(source)?, rustix::fs::fstat(&found)?);
+    if (want.st_dev, want.st_ino) != (have.st_dev, have.st_ino) {
+        return Err(io::Error::other(format!(
+            "`{path}` is no longer the file that was opened"
+        )));
+    }
+    clone_tree(found.as_fd())
+}

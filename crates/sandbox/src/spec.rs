@@ -1,0 +1,322 @@
+//! What a caller asks of the sandbox.
+//!
+//! In: the engine's wish. Out: [`Spec`], checked by [`Spec::check`] before anything is spawned.
+//!
+//! **Invariant:** a path of a spec is absolute, has no `.` or `..` component and never names a place the sandbox owns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::SandboxError;
+
+/// The most mounts of one sandbox.
+const MOUNTS_MAX: usize = 4096;
+/// The longest path of a spec.
+const PATH_BYTES_MAX: usize = 4000;
+
+/// How tightly a step is confined. See `docs/src/concepts/sandbox.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Namespaces, private root, empty network, Landlock, seccomp, cgroup limits.
+    Strict,
+    /// Strict without cgroups: memory and processor limits become per-process or vanish, which is reported.
+    NoCgroup,
+    /// No namespaces at all: Landlock, seccomp and resource limits. Weakest.
+    Landlock,
+    /// Strict with the network of the host, for provisioning alone.
+    Provision,
+}
+
+impl Profile {
+    /// The name used on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::NoCgroup => "no-cgroup",
+            Self::Landlock => "landlock",
+            Self::Provision => "provision",
+        }
+    }
+
+    pub(crate) fn wants_cgroup(self) -> bool {
+        matches!(self, Self::Strict | Self::Provision)
+    }
+
+    pub(crate) fn wants_empty_network(self) -> bool {
+        matches!(self, Self::Strict | Self::NoCgroup)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = SandboxError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [
+            Self::Strict,
+            Self::NoCgroup,
+            Self::Landlock,
+            Self::Provision,
+        ]
+        .into_iter()
+        .find(|profile| profile.name() == text)
+        .ok_or_else(|| SandboxError::Spec {
+            what: format!("there is no profile `{text}` (strict, no-cgroup, landlock, provision)"),
+        })
+    }
+}
+
+/// A file or folder shown to the step, read-only, by descriptor.
+#[derive(Debug)]
+pub struct Mount {
+    /// What is bound. Any descriptor will do, one opened with `O_PATH` too.
+    pub source: OwnedFd,
+    /// Where it is seen. Parents are made; none may be a symbolic link.
+    pub target: String,
+    /// Whether programs may be executed from it.
+    pub exec: bool,
+}
+
+/// The bounds of one step.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Memory of the whole tree, outputs and scratch included (they live in memory).
+    pub memory_bytes: u64,
+    /// Thousandths of a processor.
+    pub cpu_milli: Option<u32>,
+    /// Processes and threads at once.
+    pub processes: u32,
+    /// Size of the outputs together, and again of scratch.
+    pub disk_bytes: u64,
+    /// Wall time until the tree is killed.
+    pub timeout: Duration,
+    /// Bytes kept of each output stream; the rest is counted and dropped.
+    pub log_bytes: usize,
+    /// Files in all outputs together.
+    pub output_files: usize,
+}
+
+/// One step to run.
+#[derive(Debug)]
+pub struct Spec {
+    /// How tightly.
+    pub profile: Profile,
+    /// Program and arguments; a program without `/` is searched in `env["PATH"]` inside the sandbox.
+    pub argv: Vec<String>,
+    /// The whole environment: nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// Working folder inside; made if no mount brings it.
+    pub workdir: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// Read-only files and folders.
+    pub mounts: Vec<Mount>,
+    /// Symbolic links of the private root: link, target.
+    pub links: Vec<(String, String)>,
+    /// Names; each is a writable folder `/out/<name>`.
+    pub outputs: Vec<String>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Whether stdout and stderr are kept; they are drained and counted in any case.
+    pub capture: bool,
+}
+
+impl Spec {
+    /// Refuses what could not be laid out safely.
+    pub(crate) fn check(&self) -> Result<(), SandboxError> {
+        let refuse = |what: String| Err(SandboxError::Spec { what });
+        if self.argv.is_empty() {
+            return refuse("argv is empty".into());
+        }
+        if self.mounts.len() > MOUNTS_MAX {
+            return refuse(format!(
+                "{} mounts, at most {MOUNTS_MAX}",
+                self.mounts.len()
+            ));
+        }
+        let nul = |text: &str| text.contains('\0');
+        if self.argv.iter().any(|text| nul(text)) {
+            return refuse("an argument holds a NUL byte".into());
+        }
+        for (key, value) in &self.env {
+            if key.is_empty() || key.contains('=') || nul(key) || nul(value) {
+                return refuse(format!(
+                    "`{}` is no environment variable",
+                    key.escape_debug()
+                ));
+            }
+        }
+        check_path("workdir", &self.workdir)?;
+        for mount in &self.mounts {
+            check_path("mount target", &mount.target)?;
+            check_free("mount target", &mount.target)?;
+        }
+        for (link, target) in &self.links {
+            check_path("link", link)?;
+            check_free("link", link)?;
+            if target.is_empty() || nul(target) {
+                return refuse(format!("link `{link}` has no target"));
+            }
+        }
+        for (index, name) in self.outputs.iter().enumerate() {
+            if !is_output_name(name) {
+                return refuse(format!("`{}` cannot name an output", name.escape_debug()));
+            }
+            if self.outputs.iter().take(index).any(|other| other == name) {
+                return refuse(format!("output `{name}` is declared twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_output_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 128
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+fn check_path(what: &str, path: &str) -> Result<(), SandboxError> {
+    let fine = path.starts_with('/')
+        && path.len() <= PATH_BYTES_MAX
+        && !path.contains('\0')
+        && path
+            .split('/')
+            .skip(1)
+            .all(|part| !matches!(part, "." | ".."));
+    if fine {
+        return Ok(());
+    }
+    Err(SandboxError::Spec {
+        what: format!(
+            "{what} `{}` is not a plain absolute path",
+            path.escape_debug()
+        ),
+    })
+}
+
+/// Places the sandbox lays out itself.
+fn check_free(what: &str, path: &str) -> Result<(), SandboxError> {
+    let first = path.split('/').find(|part| !part.is_empty());
+    match first {
+        Some("proc" | "dev" | "out" | "tmp" | "sys") => Err(SandboxError::Spec {
+            what: format!("{what} `{path}` lies in a place the sandbox lays out itself"),
+        }),
+        Some(_) => Ok(()),
+        None => Err(SandboxError::Spec {
+            what: format!("{what} is the root itself"),
+        }),
+    }
+}
+
+/// Stops a run from another thread. Clones share one switch.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel {
+    inner: Arc<Switch>,
+}
+
+#[derive(Debug)]
+struct Switch {
+    on: AtomicBool,
+    #[cfg(target_os = "linux")]
+    event: Option<OwnedFd>,
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self {
+            on: AtomicBool::new(false),
+            // Without the event (descriptors exhausted) the run looks at the switch at intervals instead.
+            #[cfg(target_os = "linux")]
+            event: rustix::event::eventfd(
+                0,
+                rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
+            )
+            .ok(),
+        }
+    }
+}
+
+impl Cancel {
+    /// A switch that is off.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Kills the tree of every run that holds this switch, now and later.
+    pub fn cancel(&self) {
+        self.inner.on.store(true, Ordering::SeqCst);
+        #[cfg(target_os = "linux")]
+        if let Some(event) = &self.inner.event {
+            // A full counter already wakes the reader, and the flag is what decides.
+            let _ = rustix::io::write(event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Whether it was pressed.
+    pub fn is_cancelled(&self) -> bool {
+        self.inner.on.load(Ordering::SeqCst)
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(crate) fn event(&self) -> Option<&OwnedFd> {
+        self.inner.event.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_read_what_they_write() {
+        for profile in [
+            Profile::Strict,
+            Profile::NoCgroup,
+            Profile::Landlock,
+            Profile::Provision,
+        ] {
+            assert_eq!(profile.to_string().parse::<Profile>().unwrap(), profile);
+            assert_eq!(
+                serde_json::to_string(&profile).unwrap(),
+                format!("\"{profile}\"")
+            );
+        }
+        assert!("Strict".parse::<Profile>().is_err());
+    }
+
+    #[test]
+    fn paths_that_could_escape_are_refused() {
+        for path in ["", "in", "/in/../etc", "/./in", "/in/..", "/a\0b"] {
+            assert!(check_path("x", path).is_err(), "{path:?}");
+        }
+        for path in ["/proc/x", "/dev", "//out/x", "/tmp/a", "/", "/sys"] {
+            assert!(check_free("x", path).is_err(), "{path:?}");
+        }
+        assert!(check_path("x", "/usr/lib").is_ok() && check_free("x", "/usr/lib").is_ok());
+    }
+
+    #[test]
+    fn output_names_are_plain() {
+        for name in ["", ".", "..", ".x", "a/b", "a b", "ä", "a\n"] {
+            assert!(!is_output_name(name), "{name:?}");
+        }
+        assert!(is_output_name("model-1.onnx"));
+    }
+}

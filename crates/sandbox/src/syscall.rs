@@ -1,0 +1,431 @@
+//! Every system call that needs `unsafe`, and nothing else.
+//!
+//! In: plain values. Out: plain values or the error number.
+//!
+//! **Invariant:** between `clone` and `execveat` the child makes raw system calls only: it shares the launcher's memory
+//! (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no copy of the launcher's keys ever exists.
+#![expect(
+    unsafe_code,
+    reason = "the one module that talks to the kernel where no safe wrapper exists"
+)]
+
+use std::ffi::{c_int, c_long, c_void};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Capabilities pid 1 needs in its own user namespace until the root is laid out.
+const SETUP_CAPABILITIES: [c_long; 5] = [
+    6,  // SETGID, for gid_map
+    7,  // SETUID, for uid_map
+    8,  // SETPCAP, to empty the bounding set
+    12, // NET_ADMIN, to raise the loopback
+    21, // SYS_ADMIN, to mount, pivot, name the host
+];
+const CHILD_STACK_BYTES: usize = 64 * 1024;
+/// Descriptors of pid 1: null, stdout, stderr, control.
+pub(crate) const CONTROL_FD: RawFd = 3;
+
+/// What the child must know before it executes the init program.
+pub(crate) struct Launch<'a> {
+    pub(crate) executable: BorrowedFd<'a>,
+    /// To become 0, 1, 2 and 3.
+    pub(crate) descriptors: [BorrowedFd<'a>; 4],
+    /// Host user and group to become first; none for an ordinary user, who keeps its own.
+    pub(crate) drop_to: Option<u32>,
+    pub(crate) namespaces: c_int,
+}
+
+/// Shared between the launcher and its children while it is suspended.
+struct Shared {
+    executable: RawFd,
+    descriptors: [RawFd; 4],
+    drop_to: Option<u32>,
+    namespaces: c_int,
+    inner_stack: *mut c_void,
+    argv: [*const libc::c_char; 2],
+    envp: [*const libc::c_char; 1],
+    pid: c_int,
+    stage: &'static str,
+    errno: c_int,
+}
+
+pub(crate) const INIT_NAME: &std::ffi::CStr = c"seaworthy-sandbox-init";
+
+/// Starts pid 1 of a new sandbox, as a child of the caller. Returns its pid, or the stage that failed.
+pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::Error)> {
+    let mut outer = vec![0u128; CHILD_STACK_BYTES / 16];
+    let mut inner = vec![0u128; CHILD_STACK_BYTES / 16];
+    let mut shared = Shared {
+        executable: launch.executable.as_raw_fd(),
+        descriptors: launch.descriptors.map(|fd| fd.as_raw_fd()),
+        drop_to: launch.drop_to,
+        namespaces: launch.namespaces,
+        inner_stack: inner.as_mut_ptr_range().end.cast(),
+        argv: [INIT_NAME.as_ptr(), ptr::null()],
+        envp: [ptr::null()],
+        pid: 0,
+        stage: "clone",
+        errno: 0,
+    };
+    let argument: *mut c_void = (&raw mut shared).cast();
+    // SAFETY: both stacks outlive the suspended launcher's wait (CLONE_VFORK returns after exec or exit); the children
+    // touch `shared` and raw system calls only; signals are blocked meanwhile, so that no handler runs in the child.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+        if launch.drop_to.is_some() {
+            let helper = libc::clone(
+                drop_and_clone,
+                outer.as_mut_ptr_range().end.cast(),
+                flags,
+                argument,
+            );
+            if helper < 0 {
+                shared.errno = *libc::__errno_location();
+            } else {
+                libc::waitpid(helper, ptr::null_mut(), libc::__WALL);
+            }
+        } else {
+            let pid = libc::clone(
+                become_init,
+                outer.as_mut_ptr_range().end.cast(),
+                flags | launch.namespaces | libc::SIGCHLD,
+                argument,
+            );
+            if pid < 0 {
+                shared.errno = *libc::__errno_location();
+            }
+            shared.pid = pid;
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
+    }
+    if shared.errno != 0 {
+        if shared.pid > 0 {
+            // The child already ended; only its record is left.
+            let _ = wait4(shared.pid, true);
+        }
+        return Err((shared.stage, io::Error::from_raw_os_error(shared.errno)));
+    }
+    Ok(shared.pid)
+}
+
+/// A root launcher's helper: gives up root, then makes pid 1 as its sibling, so that no namespace belongs to root.
+extern "C" fn drop_and_clone(argument: *mut c_void) -> c_int {
+    // SAFETY: `argument` is the launcher's `Shared`, alive and untouched by it while it is suspended. The raw calls change
+    // this task only; libc's wrappers would try to change every thread of the launcher.
+    unsafe {
+        let shared = &mut *argument.cast::<Shared>();
+        let id = c_long::from(shared.drop_to.unwrap_or(65534));
+        shared.stage = "setuid";
+        if libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()) < 0
+            || libc::syscall(libc::SYS_setresgid, id, id, id) < 0
+            || libc::syscall(libc::SYS_setresuid, id, id, id) < 0
+        {
+            shared.errno = *libc::__errno_location();
+            libc::_exit(1);
+        }
+        shared.stage = "clone";
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | shared.namespaces;
+        let pid = libc::clone(
+            become_init,
+            shared.inner_stack,
+            flags | libc::SIGCHLD,
+            argument,
+        );
+        if pid < 0 {
+            shared.errno = *libc::__errno_location();
+        }
+        shared.pid = pid;
+        libc::_exit(0)
+    }
+}
+
+/// In the new namespaces: keeps the capabilities over `exec`, arranges descriptors, executes the init program.
+extern "C" fn become_init(argument: *mut c_void) -> c_int {
+    // SAFETY: as in `drop_and_clone`; descriptors are a copy of the launcher's table, so closing is local.
+    unsafe {
+        let shared = &mut *argument.cast::<Shared>();
+        shared.stage = "capabilities";
+        let mask = SETUP_CAPABILITIES
+            .iter()
+            .fold(0u32, |mask, capability| mask | 1 << capability);
+        if set_capabilities(mask) < 0 {
+            return fail(shared);
+        }
+        for capability in SETUP_CAPABILITIES {
+            if libc::syscall(
+                libc::SYS_prctl,
+                libc::PR_CAP_AMBIENT,
+                libc::PR_CAP_AMBIENT_RAISE,
+                capability,
+                0,
+                0,
+            ) < 0
+            {
+                return fail(shared);
+            }
+        }
+        shared.stage = "descriptors";
+        let mut high = [0; 4];
+        for (place, fd) in high.iter_mut().zip(shared.descriptors) {
+            *place = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 64);
+        }
+        let executable = libc::fcntl(shared.executable, libc::F_DUPFD_CLOEXEC, 64);
+        if executable < 0 || high.iter().any(|fd| *fd < 0) {
+            return fail(shared);
+        }
+        for (target, fd) in (0..).zip(high) {
+            if libc::dup2(fd, target) < 0 {
+                return fail(shared);
+            }
+        }
+        if libc::syscall(
+            libc::SYS_close_range,
+            4u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        ) < 0
+        {
+            return fail(shared);
+        }
+        shared.stage = "execveat";
+        libc::syscall(
+            libc::SYS_execveat,
+            executable,
+            c"".as_ptr(),
+            shared.argv.as_ptr(),
+            shared.envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+        fail(shared)
+    }
+}
+
+/// # Safety
+/// Only in a child that shares `shared` with its suspended launcher.
+unsafe fn fail(shared: &mut Shared) -> c_int {
+    // SAFETY: by contract.
+    unsafe {
+        shared.errno = *libc::__errno_location();
+        libc::_exit(1)
+    }
+}
+
+/// Permitted, effective and inheritable become `mask` (first 32 capabilities) and nothing else.
+fn set_capabilities(mask: u32) -> c_long {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: c_int,
+    }
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let data: [u32; 6] = [mask, mask, mask, 0, 0, 0];
+    // SAFETY: version 3 of the interface reads one header and two triples.
+    unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }
+}
+
+fn check(result: c_long) -> io::Result<c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Gives up every capability for good: bounding, ambient, permitted, effective, inheritable; locks the secure bits.
+pub(crate) fn drop_capabilities() -> io::Result<()> {
+    const SECURE_BITS_LOCKED: c_long = 0b1110_1111;
+    // SAFETY: plain prctl calls on integers.
+    unsafe {
+        for capability in 0..64 {
+            if libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 {
+                let error = io::Error::last_os_error();
+                if error.raw_os_error() == Some(libc::EINVAL) && capability > 30 {
+                    break; // beyond the kernel's last capability
+                }
+                return Err(error);
+            }
+        }
+        check(c_long::from(libc::prctl(
+            libc::PR_SET_SECUREBITS,
+            SECURE_BITS_LOCKED,
+            0,
+            0,
+            0,
+        )))?;
+        check(c_long::from(libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )))?;
+    }
+    check(set_capabilities(0)).map(|_| ())
+}
+
+/// Takes the control socket that the launcher left at its fixed number.
+pub(crate) fn take_control() -> OwnedFd {
+    // SAFETY: called once, first thing in the init program, where 3 is the control socket and nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(CONTROL_FD) }
+}
+
+/// Undoes the launcher's blocking of all signals.
+pub(crate) fn unblock_signals() {
+    // SAFETY: an empty set is valid for both calls.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+    }
+}
+
+/// New cgroup, and where possible time, namespaces. Returns whether time was possible.
+pub(crate) fn unshare_late() -> io::Result<bool> {
+    const CLONE_NEWTIME: c_int = 0x80;
+    // SAFETY: neither flag shares or unshares memory or descriptors; this process has one thread.
+    unsafe {
+        if libc::unshare(libc::CLONE_NEWCGROUP | CLONE_NEWTIME) == 0 {
+            return Ok(true);
+        }
+        check(c_long::from(libc::unshare(libc::CLONE_NEWCGROUP))).map(|_| false)
+    }
+}
+
+/// Makes the step's process from pid 1, which has one thread and no secrets.
+pub(crate) fn fork_step(child: impl FnOnce()) -> io::Result<i32> {
+    // SAFETY: pid 1 has a single thread, so the child may use everything.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            child();
+            libc::_exit(127);
+        }
+        check(c_long::from(pid)).map(|_| pid)
+    }
+}
+
+/// Ends pid 1 at once, and with it every process of its namespace.
+pub(crate) fn exit_now(code: c_int) -> ! {
+    // SAFETY: no destructor is owed.
+    unsafe { libc::_exit(code) }
+}
+
+/// A child that ended.
+pub(crate) struct Ended {
+    pub(crate) pid: i32,
+    pub(crate) status: c_int,
+    pub(crate) cpu_us: u64,
+}
+
+/// Waits for a child (`-1`: any). Without `block`, none may have ended.
+pub(crate) fn wait4(pid: i32, block: bool) -> io::Result<Option<Ended>> {
+    let mut status = 0;
+    let flags = if block {
+        libc::__WALL
+    } else {
+        libc::__WALL | libc::WNOHANG
+    };
+    loop {
+        // SAFETY: both out-pointers are valid for the call.
+        let (result, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            (libc::wait4(pid, &mut status, flags, &mut usage), usage)
+        };
+        if result < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        let micros = |time: libc::timeval| {
+            u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000
+                + u64::try_from(time.tv_usec).unwrap_or(0)
+        };
+        let cpu_us = micros(usage.ru_utime) + micros(usage.ru_stime);
+        return Ok((result > 0).then_some(Ended {
+            pid: result,
+            status,
+            cpu_us,
+        }));
+    }
+}
+
+/// Adds attributes to a mount and to all below it.
+pub(crate) fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    attributes: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    #[repr(C)]
+    struct MountAttr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns: u64,
+    }
+    let wanted = MountAttr {
+        set: attributes,
+        clear: 0,
+        propagation: 0,
+        userns: 0,
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the structure is the kernel's first version, its size is given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const wanted,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(|_| ())
+}
+
+/// Raises the loopback of this network namespace.
+pub(crate) fn raise_loopback() -> io::Result<()> {
+    const LOOPBACK_FLAGS: libc::c_short = 0x41; // IFF_UP | IFF_RUNNING
+    // SAFETY: `ifreq` is plain data; the name is shorter than its field.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        check(c_long::from(socket))?;
+        let socket = OwnedFd::from_raw_fd(socket);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+            *place = byte.cast_signed() as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = LOOPBACK_FLAGS;
+        check(c_long::from(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS,
+            &raw const request,
+        )))
+        .map(|_| ())
+    }
+}
+
+/// The Landlock version of this kernel, 0 if none.
+pub(crate) fn landlock_abi() -> u32 {
+    const VERSION: u32 = 1;
+    // SAFETY: with the version flag the kernel reads no memory.
+    let version = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<c_void>(),
+            0usize,
+            VERSION,
+        )
+    };
+    u32::try_from(version).unwrap_or(0)
+}
