@@ -4,4 +4,11 @@
 //! **Invariant:** the log is the truth; the catalog is an index that can be made again from it.
 #![warn(missing_docs)]
 
+pub mod artifacts;
 pub mod barrier;
+pub mod error;
+mod folders;
+pub mod journal;
+pub mod workspace;
+
+pub use error::StoreError;

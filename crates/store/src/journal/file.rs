@@ -1,0 +1,233 @@
+//! The journal's file: locked for each append, its tail read again when another process wrote.
+//!
+//! in: records; out: bytes after the last good record, and records read back.
+//! **Invariant:** bytes are only ever added after the last good record; only an incomplete last one is cut off.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, mkdirat, openat};
+use rustix::io::Errno;
+use seaworthy_core::digest::Digest;
+
+use super::fence::{Fence, Pending};
+use super::record::{Decoded, Record, decode, encode};
+use super::{JournalError, RECORD_BYTES_MAX};
+use crate::barrier;
+
+pub(super) const FILE_NAME: &str = "journal";
+const TITLE: &[u8] = b"seaworthy journal 1\n";
+/// Bytes of one journal at most: more is not read into memory.
+const JOURNAL_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// What is known of the file up to the last good record.
+#[derive(Debug)]
+struct Tail {
+    offset: u64,
+    seq: u64,
+    chain: Digest,
+    fence: Fence,
+}
+
+impl Tail {
+    fn start() -> Self {
+        Self { offset: TITLE.len() as u64, seq: 0, chain: Digest::of(TITLE), fence: Fence::default() }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    path: PathBuf,
+    file: File,
+    tail: Tail,
+    writable: bool,
+}
+
+impl JournalFile {
+    pub(super) fn open(dir: &Path) -> Result<Self, JournalError> {
+        match mkdirat(CWD, dir, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(fault("create", dir)(errno)),
+        }
+        let path = dir.join(FILE_NAME);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR).map_err(fault("open", &path))?;
+        let mut journal = Self { path, file: File::from(file), tail: Tail::start(), writable: true };
+        journal.locked(|journal| {
+            journal.title(dir)?;
+            journal.catch_up(&mut |_| {})
+        })?;
+        Ok(journal)
+    }
+
+    pub(super) fn open_read_only(dir: &Path) -> Result<Self, JournalError> {
+        let path = dir.join(FILE_NAME);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(CWD, &path, flags, Mode::empty()).map_err(fault("open", &path))?;
+        Ok(Self { path, file: File::from(file), tail: Tail::start(), writable: false })
+    }
+
+    pub(super) fn append(&mut self, records: &[Record], wait: bool) -> Result<u64, JournalError> {
+        if !self.writable {
+            return Err(JournalError::ReadOnly { path: self.path.clone() });
+        }
+        self.locked(|journal| {
+            journal.catch_up(&mut |_| {})?;
+            journal.write(records, wait)
+        })
+    }
+
+    /// Reads everything from the start; another process may be appending, so under the lock.
+    pub(super) fn load(&mut self) -> Result<Vec<Record>, JournalError> {
+        let mut records = Vec::new();
+        let before = std::mem::replace(&mut self.tail, Tail::start());
+        let done = if self.writable {
+            self.locked(|journal| journal.catch_up(&mut |record| records.push(record)))
+        } else {
+            self.catch_up(&mut |record| records.push(record))
+        };
+        if done.is_err() {
+            self.tail = before;
+        }
+        done.map(|()| records)
+    }
+
+    /// Writes the title of a new file; one that was torn is completed.
+    fn title(&mut self, dir: &Path) -> Result<(), JournalError> {
+        if self.length()? >= TITLE.len() as u64 {
+            return Ok(());
+        }
+        let mut begun = Vec::new();
+        self.read_from(0, &mut begun)?;
+        if !TITLE.starts_with(&begun) {
+            return Err(self.damaged(0, "it does not begin like a journal"));
+        }
+        self.write_at(0, TITLE)?;
+        let folder = File::open(dir).map_err(io_fault("open", dir))?;
+        barrier::sync_each(&[&self.file, &folder]).map_err(io_fault("sync", &self.path))
+    }
+
+    /// Reads what was appended since, by us or by others; cuts off an incomplete last record.
+    fn catch_up(&mut self, sink: &mut dyn FnMut(Record)) -> Result<(), JournalError> {
+        let length = self.length()?;
+        if length == self.tail.offset {
+            return Ok(());
+        }
+        if length < self.tail.offset {
+            return Err(self.damaged(length, "it is shorter than it was"));
+        }
+        if length > JOURNAL_BYTES_MAX {
+            return Err(self.damaged(JOURNAL_BYTES_MAX, "it is longer than a journal may be"));
+        }
+        let mut bytes = Vec::new();
+        let start = if self.tail.seq == 0 { 0 } else { self.tail.offset };
+        self.read_from(start, &mut bytes)?;
+        let mut rest = bytes.as_slice();
+        if start == 0 {
+            rest = rest.strip_prefix(TITLE).ok_or_else(|| self.damaged(0, "it does not begin like a journal"))?;
+        }
+        while !rest.is_empty() {
+            match decode(rest, &self.tail.chain) {
+                Decoded::Whole(record, size, chain) => {
+                    self.take(&record, size, chain)?;
+                    sink(*record);
+                    rest = rest.get(size..).unwrap_or_default();
+                }
+                Decoded::Torn => return self.cut(),
+                // a file system may have made the file longer before the bytes came: nothing but zeros follows
+                Decoded::Damaged(_) if rest.iter().all(|byte| *byte == 0) => return self.cut(),
+                Decoded::Damaged(reason) => return Err(self.damaged(self.tail.offset, &reason)),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: &Record, size: usize, chain: Digest) -> Result<(), JournalError> {
+        if record.seq != self.tail.seq {
+            return Err(self.damaged(self.tail.offset, "a record has the number of another"));
+        }
+        self.tail.fence.admit(record).map_err(|fault| self.damaged(self.tail.offset, &fault.to_string()))?;
+        self.tail.offset += size as u64;
+        self.tail.seq += 1;
+        self.tail.chain = chain;
+        Ok(())
+    }
+
+    fn cut(&self) -> Result<(), JournalError> {
+        if !self.writable {
+            return Ok(());
+        }
+        ftruncate(&self.file, self.tail.offset).map_err(fault("cut the torn end of", &self.path))
+    }
+
+    fn write(&mut self, records: &[Record], wait: bool) -> Result<u64, JournalError> {
+        let mut pending = Pending::default();
+        let (mut seq, mut chain) = (self.tail.seq, self.tail.chain);
+        let mut bytes = Vec::with_capacity(records.len() * 512);
+        for record in records {
+            self.tail.fence.check(record, &mut pending)?;
+            let record = Record { seq, ..record.clone() };
+            let refuse = |reason| JournalError::Record { run: record.run.to_string(), reason };
+            chain = encode(&record, &chain, &mut bytes).map_err(refuse)?;
+            seq += 1;
+        }
+        let written = self.write_at(self.tail.offset, &bytes);
+        let durable = written
+            .and_then(|()| if wait { barrier::sync(&self.file).map_err(io_fault("sync", &self.path)) } else { Ok(()) });
+        if let Err(fault) = durable {
+            // what cannot be cut off now is a torn end that the next append cuts off, or whole records that were never acknowledged
+            _ = ftruncate(&self.file, self.tail.offset);
+            return Err(fault);
+        }
+        self.tail.fence.settle(pending);
+        (self.tail.seq, self.tail.chain) = (seq, chain);
+        self.tail.offset += bytes.len() as u64;
+        Ok(seq)
+    }
+
+    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        loop {
+            match flock(&self.file, FlockOperation::LockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(fault("lock", &self.path)(errno)),
+            }
+        }
+        let done = work(self);
+        flock(&self.file, FlockOperation::Unlock).map_err(fault("unlock", &self.path))?;
+        done
+    }
+
+    fn length(&self) -> Result<u64, JournalError> {
+        let stat = fstat(&self.file).map_err(fault("examine", &self.path))?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    }
+
+    fn read_from(&mut self, offset: u64, bytes: &mut Vec<u8>) -> Result<(), JournalError> {
+        let path = &self.path;
+        self.file.seek(SeekFrom::Start(offset)).map_err(io_fault("seek in", path))?;
+        (&self.file).take(JOURNAL_BYTES_MAX).read_to_end(bytes).map_err(io_fault("read", path))?;
+        Ok(())
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), JournalError> {
+        let path = &self.path;
+        self.file.seek(SeekFrom::Start(offset)).map_err(io_fault("seek in", path))?;
+        self.file.write_all(bytes).map_err(io_fault("write", path))
+    }
+
+    fn damaged(&self, offset: u64, reason: &str) -> JournalError {
+        JournalError::Damaged { path: self.path.clone(), offset, reason: reason.to_owned() }
+    }
+}
+
+fn fault(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> JournalError {
+    move |errno| JournalError::Io { what, path: path.to_path_buf(), source: errno.into() }
+}
+
+fn io_fault(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> JournalError {
+    move |source| JournalError::Io { what, path: path.to_path_buf(), source }
+}
+
+const _: () = assert!((RECORD_BYTES_MAX as u64) < JOURNAL_BYTES_MAX, "one record must fit");

@@ -1,0 +1,15 @@
+//! Integration tests of the store: one binary, one module a subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    clippy::too_many_lines,
+    reason = "a test may panic: that is how it fails"
+)]
+
+mod artifacts;
+mod folder;
+mod journal;
+mod scratch;
+mod workspace;
