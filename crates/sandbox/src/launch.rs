@@ -26,7 +26,7 @@ use crate::init::ID_INSIDE;
 use crate::report::{Enforced, Exit, Outcome, Usage};
 use crate::spec::{Cancel, Limits, Profile, Spec};
 use crate::syscall::{self, Launch};
-use crate::wire::{Message, Order, OrderMount};
+use crate::wire::{Message, Order, OrderMount, Shape};
 use crate::{mounts, preflight, seccomp, wire};
 
 /// How often the switch is looked at, should its event be missing.
@@ -178,19 +178,18 @@ fn write_order(
     for mount in mounts {
         let failed = |error| SandboxError::setup(format!("mount `{}`", mount.target))(error);
         let stat = rustix::fs::fstat(&mount.source).map_err(|error| failed(error.into()))?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        if !matches!(kind, FileType::Directory | FileType::RegularFile) {
-            return Err(SandboxError::Spec {
-                what: format!("mount `{}` is neither file nor folder", mount.target),
-            });
-        }
-        let (tree, reopen) = hand_over(&mount, host).map_err(failed)?;
+        let shape = shape(&stat).ok_or_else(|| SandboxError::Spec {
+            what: format!("mount `{}` is neither file nor folder", mount.target),
+        })?;
+        let (tree, reopen) = match shape {
+            Shape::Mask => (mount.source.try_clone().map_err(failed)?, None),
+            Shape::File | Shape::Folder => hand_over(&mount, host).map_err(failed)?,
+        };
         trees.push(tree);
-        let folder = kind == FileType::Directory;
         listed.push(OrderMount {
             target: mount.target,
             exec: mount.exec,
-            folder,
+            shape,
             reopen,
         });
     }
@@ -214,6 +213,15 @@ fn write_order(
         filters: filters.programs.clone(),
     };
     Ok((order, trees))
+}
+
+fn shape(stat: &rustix::fs::Stat) -> Option<Shape> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Some(Shape::Folder),
+        FileType::RegularFile => Some(Shape::File),
+        FileType::CharacterDevice if stat.st_rdev == rustix::fs::makedev(1, 3) => Some(Shape::Mask),
+        _ => None,
+    }
 }
 
 /// Root clones the mount itself, since the step's user may not walk to it; others leave that to pid 1, which finds the

@@ -12,11 +12,15 @@
 #[cfg(target_os = "linux")]
 mod cgroup;
 #[cfg(target_os = "linux")]
+mod closure;
+#[cfg(target_os = "linux")]
 mod collect;
 #[cfg(target_os = "linux")]
 mod confine;
 #[cfg(target_os = "linux")]
 mod drain;
+#[cfg(target_os = "linux")]
+mod elf;
 mod error;
 #[cfg(target_os = "linux")]
 mod init;
@@ -37,6 +41,8 @@ mod syscall;
 #[cfg(target_os = "linux")]
 mod wire;
 
+#[cfg(target_os = "linux")]
+pub use closure::{ClosureError, ClosureFile, host_closure, interpreter_closure};
 pub use error::{CollectError, Missing, SandboxError, Unsupported};
 #[cfg(target_os = "linux")]
 pub use init::init_main;

@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -18,7 +18,7 @@ use rustix::mount::{
 };
 
 use crate::syscall;
-use crate::wire::{Order, OrderMount};
+use crate::wire::{Order, OrderMount, Shape};
 
 pub(crate) const RDONLY: u64 = 0x1;
 pub(crate) const NOSUID: u64 = 0x2;
@@ -26,19 +26,25 @@ pub(crate) const NODEV: u64 = 0x4;
 pub(crate) const NOEXEC: u64 = 0x8;
 
 /// Shown empty: they tell of the host, or have been a way out of a container.
-const PROC_FILES_MASKED: [&str; 10] = [
-    "kcore",
-    "keys",
-    "key-users",
-    "kallsyms",
-    "kmsg",
-    "modules",
-    "timer_list",
-    "sched_debug",
-    "latency_stats",
+const PROC_MASKED: [&str; 14] = [
+    "acpi",
+    "asound",
     "config.gz",
+    "driver",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "modules",
+    "sched_debug",
+    "scsi",
+    "timer_list",
 ];
-const PROC_FOLDERS_MASKED: [&str; 4] = ["acpi", "scsi", "asound", "driver"];
+/// Names in the root of what masks are made of; gone before the step starts.
+const COVER_FILE: &str = ".empty";
+const COVER_FOLDER: &str = ".void";
 const DEVICES: [(&str, u32, u32); 5] = [
     ("null", 1, 3),
     ("zero", 1, 5),
@@ -75,6 +81,7 @@ pub(crate) fn enter_root(order: &Order, sources: &[OwnedFd]) -> Staged<OwnedFd> 
     )
     .map_err(stage("attaching the root"))?;
     let root = Root { fd: root };
+    root.place_covers().map_err(stage("making masks"))?;
     root.place_mounts(order, sources)?;
     root.place_proc().map_err(stage("mounting /proc"))?;
     root.place_devices().map_err(stage("making /dev"))?;
@@ -87,6 +94,7 @@ pub(crate) fn enter_root(order: &Order, sources: &[OwnedFd]) -> Staged<OwnedFd> 
     }
     root.folder(&order.workdir)
         .map_err(stage(format!("workdir `{}`", order.workdir)))?;
+    root.remove_covers().map_err(stage("making masks"))?;
     root.pivot().map_err(stage("pivot_root"))?;
     Ok(out)
 }
@@ -96,6 +104,21 @@ struct Root {
 }
 
 impl Root {
+    fn place_covers(&self) -> io::Result<()> {
+        self.file(COVER_FILE)?;
+        self.folder(COVER_FOLDER)?;
+        Ok(())
+    }
+
+    fn remove_covers(&self) -> io::Result<()> {
+        rustix::fs::unlinkat(&self.fd, COVER_FILE, AtFlags::empty())?;
+        Ok(rustix::fs::unlinkat(
+            &self.fd,
+            COVER_FOLDER,
+            AtFlags::REMOVEDIR,
+        )?)
+    }
+
     fn place_mounts(&self, order: &Order, sources: &[OwnedFd]) -> Staged<()> {
         let mut pairs: Vec<(&OrderMount, &OwnedFd)> = order.mounts.iter().zip(sources).collect();
         // Outer places first, so that an inner mount lands on top; otherwise in the given order.
@@ -114,6 +137,10 @@ impl Root {
     }
 
     fn place_mount(&self, mount: &OrderMount, source: &OwnedFd) -> io::Result<()> {
+        if mount.shape == Shape::Mask {
+            let (parent, name) = mount.target.rsplit_once('/').unwrap_or(("", &mount.target));
+            return self.mask(&self.folder(parent)?, name);
+        }
         let reopened;
         let tree = match &mount.reopen {
             None => source,
@@ -123,10 +150,9 @@ impl Root {
                 &reopened
             }
         };
-        let target = if mount.folder {
-            self.folder(&mount.target)?
-        } else {
-            self.file(&mount.target)?
+        let target = match mount.shape {
+            Shape::Folder => self.folder(&mount.target)?,
+            Shape::File | Shape::Mask => self.file(&mount.target)?,
         };
         attach(tree.as_fd(), target.as_fd())
     }
@@ -142,35 +168,24 @@ impl Root {
         let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, quiet)?;
         let place = self.folder("/proc")?;
         attach(proc.as_fd(), place.as_fd())?;
-        self.file("/.empty")?;
-        self.folder("/.void")?;
-        for name in PROC_FILES_MASKED {
-            self.mask(&proc, name, ".empty")?;
-        }
-        for name in PROC_FOLDERS_MASKED {
-            self.mask(&proc, name, ".void")?;
-        }
-        rustix::fs::unlinkat(&self.fd, ".empty", AtFlags::empty())?;
-        rustix::fs::unlinkat(&self.fd, ".void", AtFlags::REMOVEDIR)?;
-        Ok(())
+        PROC_MASKED
+            .iter()
+            .try_for_each(|name| self.mask(&proc, name))
     }
 
-    fn mask(&self, proc: &OwnedFd, name: &str, cover: &str) -> io::Result<()> {
-        let place = match rustix::fs::openat(
-            proc,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
+    /// Hides a file behind an empty one, a folder behind an empty one; what is not there needs no hiding.
+    fn mask(&self, folder: &OwnedFd, name: &str) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = match rustix::fs::openat(folder, name, flags, Mode::empty()) {
             Ok(place) => place,
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let tree = open_tree(
-            &self.fd,
-            cover,
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-        )?;
+        let is_folder =
+            FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) == FileType::Directory;
+        let cover = if is_folder { COVER_FOLDER } else { COVER_FILE };
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = open_tree(&self.fd, cover, flags)?;
         syscall::mount_setattr(tree.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false)?;
         attach(tree.as_fd(), place.as_fd())
     }

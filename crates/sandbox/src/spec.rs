@@ -82,7 +82,8 @@ impl FromStr for Profile {
 /// A file or folder shown to the step, read-only, by descriptor.
 #[derive(Debug)]
 pub struct Mount {
-    /// What is bound. Any descriptor will do, one opened with `O_PATH` too.
+    /// What is bound. Any descriptor will do, one opened with `O_PATH` too. `/dev/null` hides what an outer mount shows at
+    /// the target, behind an empty folder or file.
     pub source: OwnedFd,
     /// Where it is seen. Parents are made; none may be a symbolic link.
     pub target: String,

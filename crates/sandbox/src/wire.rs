@@ -21,12 +21,21 @@ use crate::spec::Profile;
 const DESCRIPTORS_MAX: usize = 200;
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
+/// What stands at the target of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Shape {
+    Folder,
+    File,
+    /// Nothing: what an outer mount shows there is hidden.
+    Mask,
+}
+
 /// One mount, its descriptor travels beside.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OrderMount {
     pub(crate) target: String,
     pub(crate) exec: bool,
-    pub(crate) folder: bool,
+    pub(crate) shape: Shape,
     /// For a launcher that may not clone mounts itself: where to find it, checked against the descriptor.
     pub(crate) reopen: Option<String>,
 }

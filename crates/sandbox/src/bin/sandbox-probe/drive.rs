@@ -9,10 +9,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use seaworthy_sandbox::{Cancel, Limits, Mount, Outcome, Profile, SandboxError, Spec};
+use seaworthy_sandbox::{
+    Cancel, ClosureError, Limits, Mount, Outcome, Profile, SandboxError, Spec,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -26,6 +29,9 @@ struct Described {
     workdir: Option<String>,
     #[serde(default)]
     mounts: Vec<(String, String, bool)>,
+    /// `host`, or the path of a Python interpreter.
+    #[serde(default)]
+    closures: Vec<String>,
     #[serde(default)]
     links: Vec<(String, String)>,
     #[serde(default)]
@@ -70,16 +76,33 @@ pub(crate) fn drive() -> ExitCode {
 
 fn run(described: &Described) -> Result<Outcome, SandboxError> {
     let limit = |name: &str, default: u64| described.limits.get(name).copied().unwrap_or(default);
-    let mounts = described.mounts.iter().map(|(source, target, exec)| {
+    let mut wanted = described.mounts.clone();
+    for name in &described.closures {
+        let closure = match name.as_str() {
+            "host" => seaworthy_sandbox::host_closure(),
+            python => seaworthy_sandbox::interpreter_closure(Path::new(python)),
+        };
+        let failed = |error: ClosureError| SandboxError::Spec {
+            what: error.to_string(),
+        };
+        for file in closure.map_err(failed)? {
+            wanted.push((
+                file.source.display().to_string(),
+                file.target.display().to_string(),
+                true,
+            ));
+        }
+    }
+    let mounts = wanted.into_iter().map(|(source, target, exec)| {
         let opened = File::options()
             .read(true)
             .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-            .open(source);
+            .open(&source);
         opened
             .map(|file| Mount {
                 source: OwnedFd::from(file),
-                target: target.clone(),
-                exec: *exec,
+                target,
+                exec,
             })
             .map_err(|error| SandboxError::Setup {
                 stage: format!("opening {source}"),
