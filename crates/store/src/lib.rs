@@ -6,9 +6,11 @@
 
 pub mod artifacts;
 pub mod barrier;
+pub mod catalog;
 pub mod error;
 mod folders;
 pub mod journal;
+pub mod lineage;
 pub mod workspace;
 
 pub use error::StoreError;
