@@ -1,5 +1,6 @@
 //! Being laid.
 
 pub mod attest;
+pub mod authz;
 pub mod keys;
 pub mod transparency;
