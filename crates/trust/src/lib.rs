@@ -2,5 +2,6 @@
 
 pub mod attest;
 pub mod authz;
+pub mod gate;
 pub mod keys;
 pub mod transparency;

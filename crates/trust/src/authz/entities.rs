@@ -5,7 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cedar_policy::{Entity, EntityAttrEvaluationError, EntityUid, ParseErrors, RestrictedExpression};
+use cedar_policy::{
+    Entity, EntityAttrEvaluationError, EntityUid, ParseErrors, RestrictedExpression,
+};
 use seaworthy_core::action::Resource;
 use seaworthy_core::decision::Reason;
 use seaworthy_core::principal::{Principal, PrincipalKind};
@@ -27,18 +29,25 @@ pub(super) fn principal_entity(principal: &Principal, environment: &str) -> Resu
         code: "authz/unknown_principal".to_owned(),
         rule: "principal".to_owned(),
         message,
-        hint: "use a user key of `seaworthy keys list`, or the runner of this environment".to_owned(),
+        hint: "use a user key of `seaworthy keys list`, or the runner of this environment"
+            .to_owned(),
     };
     let id = &principal.id.0;
     let shape = shape_of(id).ok_or_else(|| unknown(format!("`{id}` names no principal")))?;
     if shape.kind != principal.kind {
-        return Err(unknown(format!("`{id}` is not the id of a {}", kind_name(principal.kind))));
+        return Err(unknown(format!(
+            "`{id}` is not the id of a {}",
+            kind_name(principal.kind)
+        )));
     }
     if environment.is_empty() {
         return Err(unknown("the environment has no name".to_owned()));
     }
     let attributes = match shape.environment {
-        Some(own) => vec![("environment", RestrictedExpression::new_string(own.to_owned()))],
+        Some(own) => vec![(
+            "environment",
+            RestrictedExpression::new_string(own.to_owned()),
+        )],
         None => Vec::new(),
     };
     entity(entity_type(principal.kind), id, attributes).map_err(|error| unknown(error.to_string()))
@@ -50,27 +59,61 @@ pub(super) fn resource_entity(resource: &Resource) -> Result<Entity, EntityError
     let flag = RestrictedExpression::new_bool;
     match resource {
         Resource::Workflow { name } => entity("Workflow", name, vec![]),
-        Resource::Step { name, kind, sandboxed } => {
-            entity("Step", name, vec![("kind", text(kind)), ("sandboxed", flag(*sandboxed))])
-        }
-        Resource::Artifact { name, digest, declared, verified } => entity(
+        Resource::Step {
+            name,
+            kind,
+            sandboxed,
+        } => entity(
+            "Step",
+            name,
+            vec![("kind", text(kind)), ("sandboxed", flag(*sandboxed))],
+        ),
+        Resource::Artifact {
+            name,
+            digest,
+            declared,
+            verified,
+        } => entity(
             "Artifact",
             name,
-            vec![("declared", flag(*declared)), ("verified", flag(*verified)), ("stored", flag(digest.is_some()))],
+            vec![
+                ("declared", flag(*declared)),
+                ("verified", flag(*verified)),
+                ("stored", flag(digest.is_some())),
+            ],
         ),
-        Resource::Gate { name, digest, pinned } => {
-            entity("Gate", name, vec![("digest", text(&digest.hex())), ("pinned", flag(*pinned))])
-        }
-        Resource::Model { name, digest, gated } => {
-            entity("Model", name, vec![("digest", text(&digest.hex())), ("gated", flag(*gated))])
-        }
+        Resource::Gate {
+            name,
+            digest,
+            pinned,
+        } => entity(
+            "Gate",
+            name,
+            vec![("digest", text(&digest.hex())), ("pinned", flag(*pinned))],
+        ),
+        Resource::Model {
+            name,
+            digest,
+            gated,
+        } => entity(
+            "Model",
+            name,
+            vec![("digest", text(&digest.hex())), ("gated", flag(*gated))],
+        ),
         Resource::Pin { name } => entity("Pin", name, vec![]),
     }
 }
 
-fn entity(kind: &str, id: &str, attributes: Vec<(&str, RestrictedExpression)>) -> Result<Entity, EntityError> {
-    let name: EntityUid = uid(kind, id).map_err(Box::new)?;
-    let attributes: HashMap<String, _> = attributes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+fn entity(
+    kind: &str,
+    id: &str,
+    attributes: Vec<(&str, RestrictedExpression)>,
+) -> Result<Entity, EntityError> {
+    let name: EntityUid = uid(kind, id)?;
+    let attributes: HashMap<String, _> = attributes
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
     Ok(Entity::new(name, attributes, HashSet::new()).map_err(Box::new)?)
 }
 
@@ -83,21 +126,31 @@ struct Shape<'a> {
 /// `spiffe://TD/ENV/run/RUN/WORKFLOW/STEP/ATTEMPT`.
 fn shape_of(id: &str) -> Option<Shape<'_>> {
     if let Some(pseudonym) = id.strip_prefix("user:p-") {
-        let hex = pseudonym.len() == 16 && pseudonym.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        return hex.then_some(Shape { kind: PrincipalKind::User, environment: None });
+        let hex = pseudonym.len() == 16
+            && pseudonym
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        return hex.then_some(Shape {
+            kind: PrincipalKind::User,
+            environment: None,
+        });
     }
     let parts: Vec<&str> = id.strip_prefix("spiffe://")?.split('/').collect();
     if !parts.iter().all(|part| plain_segment(part)) {
         return None;
     }
     match parts.as_slice() {
-        [domain, environment, "runner"] if domain.ends_with(".seaworthy.internal") => {
-            Some(Shape { kind: PrincipalKind::Runner, environment: Some(environment) })
-        }
+        [domain, environment, "runner"] if domain.ends_with(".seaworthy.internal") => Some(Shape {
+            kind: PrincipalKind::Runner,
+            environment: Some(environment),
+        }),
         [domain, environment, "run", _, _, _, attempt]
             if domain.ends_with(".seaworthy.internal") && attempt.parse::<u32>().is_ok() =>
         {
-            Some(Shape { kind: PrincipalKind::Step, environment: Some(environment) })
+            Some(Shape {
+                kind: PrincipalKind::Step,
+                environment: Some(environment),
+            })
         }
         _ => None,
     }
@@ -105,7 +158,10 @@ fn shape_of(id: &str) -> Option<Shape<'_>> {
 
 /// A SPIFFE path segment: not empty, no dot segment, only letters, digits, `.`, `-` and `_`.
 fn plain_segment(part: &str) -> bool {
-    !matches!(part, "" | "." | "..") && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    !matches!(part, "" | "." | "..")
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 const fn entity_type(kind: PrincipalKind) -> &'static str {

@@ -12,11 +12,17 @@ use super::*;
 const USER: &str = "user:p-0123456789abcdef";
 
 fn user() -> Principal {
-    Principal { id: PrincipalId(USER.to_owned()), kind: PrincipalKind::User }
+    Principal {
+        id: PrincipalId(USER.to_owned()),
+        kind: PrincipalKind::User,
+    }
 }
 
 fn runner(environment: &str) -> Principal {
-    Principal { id: runner_id("w1", environment), kind: PrincipalKind::Runner }
+    Principal {
+        id: runner_id("w1", environment),
+        kind: PrincipalKind::Runner,
+    }
 }
 
 fn step(environment: &str) -> Principal {
@@ -26,11 +32,24 @@ fn step(environment: &str) -> Principal {
         step: Name::new("train").unwrap(),
         attempt: 1,
     };
-    Principal { id: step_id("w1", environment, &run), kind: PrincipalKind::Step }
+    Principal {
+        id: step_id("w1", environment, &run),
+        kind: PrincipalKind::Step,
+    }
 }
 
-fn ask(principal: Principal, action: Action, resource: Resource, environment: &str) -> AuthorizationRequest {
-    AuthorizationRequest { principal, action, resource, environment: environment.to_owned() }
+fn ask(
+    principal: Principal,
+    action: Action,
+    resource: Resource,
+    environment: &str,
+) -> AuthorizationRequest {
+    AuthorizationRequest {
+        principal,
+        action,
+        resource,
+        environment: environment.to_owned(),
+    }
 }
 
 fn name() -> String {
@@ -38,19 +57,36 @@ fn name() -> String {
 }
 
 fn gate(pinned: bool) -> Resource {
-    Resource::Gate { name: name(), digest: Digest::of(b"gate"), pinned }
+    Resource::Gate {
+        name: name(),
+        digest: Digest::of(b"gate"),
+        pinned,
+    }
 }
 
 fn model(gated: bool) -> Resource {
-    Resource::Model { name: name(), digest: Digest::of(b"model"), gated }
+    Resource::Model {
+        name: name(),
+        digest: Digest::of(b"model"),
+        gated,
+    }
 }
 
 fn artifact(declared: bool, verified: bool) -> Resource {
-    Resource::Artifact { name: name(), digest: Some(Digest::of(b"data")), declared, verified }
+    Resource::Artifact {
+        name: name(),
+        digest: Some(Digest::of(b"data")),
+        declared,
+        verified,
+    }
 }
 
 fn body(sandboxed: bool) -> Resource {
-    Resource::Step { name: "wf/train".to_owned(), kind: "train".to_owned(), sandboxed }
+    Resource::Step {
+        name: "wf/train".to_owned(),
+        kind: "train".to_owned(),
+        sandboxed,
+    }
 }
 
 /// The control: the request of each action that must be allowed in staging.
@@ -103,7 +139,11 @@ fn rules(decision: &Decision) -> Vec<String> {
     match decision {
         Decision::Allow { .. } => Vec::new(),
         Decision::Deny { reasons } => {
-            assert!(reasons.iter().all(|r| !r.message.is_empty() && !r.hint.is_empty() && !r.rule.is_empty()));
+            assert!(
+                reasons
+                    .iter()
+                    .all(|r| !r.message.is_empty() && !r.hint.is_empty() && !r.rule.is_empty())
+            );
             reasons.iter().map(|r| r.rule.clone()).collect()
         }
     }
@@ -123,8 +163,15 @@ fn every_action_has_a_deny_and_its_control() {
 
 #[test]
 fn an_allow_names_its_policies() {
-    let decision = Authorizer::builtin().unwrap().decide(&allowed(Action::RunStep));
-    assert_eq!(decision, Decision::Allow { policies: vec!["builtin/runner-runs-steps".to_owned()] });
+    let decision = Authorizer::builtin()
+        .unwrap()
+        .decide(&allowed(Action::RunStep));
+    assert_eq!(
+        decision,
+        Decision::Allow {
+            policies: vec!["builtin/runner-runs-steps".to_owned()]
+        }
+    );
 }
 
 #[test]
@@ -137,18 +184,43 @@ fn unknown_or_disguised_principals_are_denied() {
         ("user:p-0123456789abcdef0", PrincipalKind::User),
         ("user:p-0123456789abcde\u{0435}", PrincipalKind::User),
         (USER, PrincipalKind::Runner),
-        ("spiffe://w1.seaworthy.internal/staging/runner", PrincipalKind::User),
-        ("spiffe://evil.example/staging/runner", PrincipalKind::Runner),
-        ("spiffe://w1.seaworthy.internal/staging/../staging/runner", PrincipalKind::Runner),
-        ("spiffe://w1.seaworthy.internal//runner", PrincipalKind::Runner),
-        ("spiffe://w1.seaworthy.internal/staging/runner?x=1", PrincipalKind::Runner),
-        ("spiffe://w1.seaworthy.internal/staging/run/r1/wf/train/x", PrincipalKind::Step),
+        (
+            "spiffe://w1.seaworthy.internal/staging/runner",
+            PrincipalKind::User,
+        ),
+        (
+            "spiffe://evil.example/staging/runner",
+            PrincipalKind::Runner,
+        ),
+        (
+            "spiffe://w1.seaworthy.internal/staging/../staging/runner",
+            PrincipalKind::Runner,
+        ),
+        (
+            "spiffe://w1.seaworthy.internal//runner",
+            PrincipalKind::Runner,
+        ),
+        (
+            "spiffe://w1.seaworthy.internal/staging/runner?x=1",
+            PrincipalKind::Runner,
+        ),
+        (
+            "spiffe://w1.seaworthy.internal/staging/run/r1/wf/train/x",
+            PrincipalKind::Step,
+        ),
     ];
     for action in Action::ALL {
         for (id, kind) in forged {
             let mut request = allowed(action);
-            request.principal = Principal { id: PrincipalId(id.to_owned()), kind };
-            assert_eq!(rules(&authorizer.decide(&request)), ["principal"], "{action:?} {id:?}");
+            request.principal = Principal {
+                id: PrincipalId(id.to_owned()),
+                kind,
+            };
+            assert_eq!(
+                rules(&authorizer.decide(&request)),
+                ["principal"],
+                "{action:?} {id:?}"
+            );
         }
     }
 }
@@ -163,7 +235,11 @@ fn a_principal_of_another_environment_is_denied() {
         if request.principal.kind == PrincipalKind::User {
             assert!(decision.is_allow());
         } else {
-            assert_eq!(rules(&decision), ["builtin/guard-environment"], "{action:?}");
+            assert_eq!(
+                rules(&decision),
+                ["builtin/guard-environment"],
+                "{action:?}"
+            );
         }
     }
 }
@@ -180,7 +256,11 @@ fn dev_lifts_only_the_sandbox_and_the_pin() {
             PrincipalKind::Runner => runner("dev"),
             PrincipalKind::Step => step("dev"),
         };
-        assert_eq!(authorizer.decide(&request).is_allow(), lifted.contains(&action), "{action:?}");
+        assert_eq!(
+            authorizer.decide(&request).is_allow(),
+            lifted.contains(&action),
+            "{action:?}"
+        );
     }
 }
 
@@ -191,22 +271,42 @@ fn an_erring_forbid_denies_where_cedar_alone_would_allow() {
     let request = allowed(Action::RunStep);
 
     let (query, entities) = authorizer.build(&request).unwrap();
-    let naive = authorizer.cedar.is_authorized(&query, &authorizer.policies, &entities);
-    assert_eq!(naive.decision(), cedar_policy::Decision::Allow, "the control: Cedar skips the forbid");
+    let naive = authorizer
+        .cedar
+        .is_authorized(&query, &authorizer.policies, &entities);
+    assert_eq!(
+        naive.decision(),
+        cedar_policy::Decision::Allow,
+        "the control: Cedar skips the forbid"
+    );
 
-    let Decision::Deny { reasons } = authorizer.decide(&request) else { panic!("allowed") };
+    let Decision::Deny { reasons } = authorizer.decide(&request) else {
+        panic!("allowed")
+    };
     assert_eq!(reasons[0].code, "authz/policy_error");
-    assert!(reasons[0].message.contains("extra/overflow"), "{}", reasons[0].message);
+    assert!(
+        reasons[0].message.contains("extra/overflow"),
+        "{}",
+        reasons[0].message
+    );
 }
 
 #[test]
 fn a_workspace_adds_forbids_and_permits_but_lifts_no_guard() {
     let freeze = r#"@id("freeze") @hint("wait for Monday") forbid (principal, action == Action::"run_workflow", resource);"#;
-    let decision = Authorizer::with_workspace(&[("team", freeze)]).unwrap().decide(&allowed(Action::RunWorkflow));
-    let Decision::Deny { reasons } = decision else { panic!("allowed") };
-    assert_eq!((reasons[0].rule.as_str(), reasons[0].hint.as_str()), ("team/freeze", "wait for Monday"));
+    let decision = Authorizer::with_workspace(&[("team", freeze)])
+        .unwrap()
+        .decide(&allowed(Action::RunWorkflow));
+    let Decision::Deny { reasons } = decision else {
+        panic!("allowed")
+    };
+    assert_eq!(
+        (reasons[0].rule.as_str(), reasons[0].hint.as_str()),
+        ("team/freeze", "wait for Monday")
+    );
 
-    let generous = Authorizer::with_workspace(&[("team", "permit (principal, action, resource);")]).unwrap();
+    let generous =
+        Authorizer::with_workspace(&[("team", "permit (principal, action, resource);")]).unwrap();
     for action in Action::ALL {
         assert!(!generous.decide(&denied(action).0).is_allow(), "{action:?}");
     }
@@ -229,19 +329,42 @@ fn without_a_permit_nothing_is_allowed() {
 #[test]
 fn faulty_policies_are_not_loaded() {
     let cases = [
-        ("permit (principal, action, resource) when { resource.sandbxed };", "authz/policy_invalid"),
-        (r#"forbid (principal, action == Action::"run_setp", resource);"#, "authz/policy_invalid"),
-        (r#"forbid (principal, action == Action::"run_step", resource) when { resource.kind == 3 };"#, "authz/policy_invalid"),
-        ("permit (principal, action, resource)", "authz/policy_syntax"),
-        ("permit (principal == ?principal, action, resource);", "authz/policy_template"),
-        (r#"@id("a") permit (principal, action, resource); @id("a") forbid (principal, action, resource);"#, "authz/policy_id"),
+        (
+            "permit (principal, action, resource) when { resource.sandbxed };",
+            "authz/policy_invalid",
+        ),
+        (
+            r#"forbid (principal, action == Action::"run_setp", resource);"#,
+            "authz/policy_invalid",
+        ),
+        (
+            r#"forbid (principal, action == Action::"run_step", resource) when { resource.kind == 3 };"#,
+            "authz/policy_invalid",
+        ),
+        (
+            "permit (principal, action, resource)",
+            "authz/policy_syntax",
+        ),
+        (
+            "permit (principal == ?principal, action, resource);",
+            "authz/policy_template",
+        ),
+        (
+            r#"@id("a") permit (principal, action, resource); @id("a") forbid (principal, action, resource);"#,
+            "authz/policy_id",
+        ),
     ];
     for (text, code) in cases {
-        let error = Authorizer::with_workspace(&[("extra", text)]).err().unwrap_or_else(|| panic!("loaded: {text}"));
+        let error = Authorizer::with_workspace(&[("extra", text)])
+            .err()
+            .unwrap_or_else(|| panic!("loaded: {text}"));
         assert_eq!(error.code(), code, "{error}");
         assert!(!error.to_string().contains('\n'));
     }
-    assert_eq!(Authorizer::new(SCHEMA, &[]).err(), Some(AuthzLoadError::Empty));
+    assert_eq!(
+        Authorizer::new(SCHEMA, &[]).err(),
+        Some(AuthzLoadError::Empty)
+    );
 }
 
 /// What the default policies mean, written a second time in the plainest way.
@@ -258,13 +381,33 @@ fn naive(request: &AuthorizationRequest) -> bool {
     }
     let dev = place == "dev";
     match (kind, request.action, &request.resource) {
-        (PrincipalKind::User, Action::RunWorkflow | Action::CancelRun, Resource::Workflow { .. })
+        (
+            PrincipalKind::User,
+            Action::RunWorkflow | Action::CancelRun,
+            Resource::Workflow { .. },
+        )
         | (PrincipalKind::User, Action::UpdateLock, Resource::Pin { .. }) => true,
-        (PrincipalKind::Runner, Action::RunStep, Resource::Step { sandboxed, .. }) => dev || *sandboxed,
-        (PrincipalKind::Runner, Action::EvaluateGate, Resource::Gate { pinned, .. }) => dev || *pinned,
-        (PrincipalKind::Runner, Action::RegisterModel | Action::PromoteModel, Resource::Model { gated, .. }) => *gated,
-        (PrincipalKind::Step, Action::ReadArtifact, Resource::Artifact { declared, verified, .. }) => *declared && *verified,
-        (PrincipalKind::Step, Action::WriteArtifact, Resource::Artifact { declared, .. }) => *declared,
+        (PrincipalKind::Runner, Action::RunStep, Resource::Step { sandboxed, .. }) => {
+            dev || *sandboxed
+        }
+        (PrincipalKind::Runner, Action::EvaluateGate, Resource::Gate { pinned, .. }) => {
+            dev || *pinned
+        }
+        (
+            PrincipalKind::Runner,
+            Action::RegisterModel | Action::PromoteModel,
+            Resource::Model { gated, .. },
+        ) => *gated,
+        (
+            PrincipalKind::Step,
+            Action::ReadArtifact,
+            Resource::Artifact {
+                declared, verified, ..
+            },
+        ) => *declared && *verified,
+        (PrincipalKind::Step, Action::WriteArtifact, Resource::Artifact { declared, .. }) => {
+            *declared
+        }
         _ => false,
     }
 }
@@ -276,7 +419,11 @@ fn any_principal() -> impl Strategy<Value = Principal> {
         3 => prop::sample::select(vec!["dev", "staging", "prod"]).prop_map(step),
         1 => ".{0,40}".prop_map(|id| Principal { id: PrincipalId(id), kind: PrincipalKind::User }),
     ];
-    let kinds = prop::sample::select(vec![PrincipalKind::User, PrincipalKind::Runner, PrincipalKind::Step]);
+    let kinds = prop::sample::select(vec![
+        PrincipalKind::User,
+        PrincipalKind::Runner,
+        PrincipalKind::Step,
+    ]);
     (ids, kinds, prop::bool::weighted(0.1)).prop_map(|(mut principal, kind, disguise)| {
         if disguise {
             principal.kind = kind;
@@ -288,10 +435,27 @@ fn any_principal() -> impl Strategy<Value = Principal> {
 fn any_resource() -> impl Strategy<Value = Resource> {
     (0_u8..6, any::<bool>(), any::<bool>(), ".{0,12}").prop_map(|(which, a, b, name)| match which {
         0 => Resource::Workflow { name },
-        1 => Resource::Step { name, kind: "train".to_owned(), sandboxed: a },
-        2 => Resource::Artifact { name, digest: b.then(|| Digest::of(b"x")), declared: a, verified: b },
-        3 => Resource::Gate { name, digest: Digest::of(b"x"), pinned: a },
-        4 => Resource::Model { name, digest: Digest::of(b"x"), gated: a },
+        1 => Resource::Step {
+            name,
+            kind: "train".to_owned(),
+            sandboxed: a,
+        },
+        2 => Resource::Artifact {
+            name,
+            digest: b.then(|| Digest::of(b"x")),
+            declared: a,
+            verified: b,
+        },
+        3 => Resource::Gate {
+            name,
+            digest: Digest::of(b"x"),
+            pinned: a,
+        },
+        4 => Resource::Model {
+            name,
+            digest: Digest::of(b"x"),
+            gated: a,
+        },
         _ => Resource::Pin { name },
     })
 }
