@@ -46,8 +46,7 @@ accuracy_wanted := input.baseline.value + (data.bounds.baseline_margin_min * (1 
 
 # Evidence that contradicts itself is no evidence.
 deny contains {"rule": "interval_consistent", "message": message} if {
-	some name
-	estimate := input.metrics[name]
+	some name, estimate in input.metrics
 	not ordered(estimate)
 	message := sprintf("metrics.%v does not lie within its interval", [name])
 }

@@ -269,6 +269,22 @@ impl Node {
         found
     }
 
+    /// The node by which the part of `value` at `path` was read; unions are chosen as `value` chooses them.
+    pub(super) fn chosen<'a>(&'a self, value: &Value, path: &[&str]) -> Option<&'a Self> {
+        let Some((first, rest)) = path.split_first() else { return Some(self) };
+        let next = match self {
+            Self::Object(Object { fields, union }) => fields.get(*first).or_else(|| {
+                let union = union.as_ref()?;
+                let tag = value.get(&union.on)?;
+                union.cases.iter().find(|(case, _)| case == tag)?.1.get(*first)
+            })?,
+            Self::Array { items, .. } => items,
+            _ => return None,
+        };
+        let part = value.get(*first).or_else(|| value.get(first.parse::<usize>().ok()?))?;
+        next.chosen(part, rest)
+    }
+
     /// The union at the root.
     pub(super) const fn root_union(&self) -> Option<&Union> {
         match self {

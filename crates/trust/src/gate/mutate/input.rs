@@ -69,15 +69,8 @@ fn visit(gate: &Gate, root: &Value, value: &Value, path: &mut Vec<String>, out: 
         put(change, other);
     }
     let names: Vec<&str> = path.iter().map(String::as_str).collect();
-    // of several alternatives, the one this value was read by
-    let nodes = gate.contract.resolve(&names, None).nodes;
-    for node in nodes
-        .into_iter()
-        .filter(|node| node.examine(value).violations.is_empty())
-    {
-        for (change, other) in by_contract(node, value) {
-            put(change, other);
-        }
+    for (change, other) in gate.contract.chosen(root, &names).map(|node| by_contract(node, value)).unwrap_or_default() {
+        put(change, other);
     }
     if !path.is_empty() {
         push(out, root, path, "delete".to_owned(), None);
@@ -141,21 +134,10 @@ fn within_type(value: &Value) -> Vec<(String, Value)> {
         Value::String(_) => vec![("empty".to_owned(), json!(""))],
         Value::Array(_) => vec![("empty".to_owned(), json!([]))],
         Value::Object(_) => vec![("empty".to_owned(), json!({}))],
-        Value::Number(_) => [
-            "1e15",
-            "-1e15",
-            "9007199254740993",
-            "1.7976931348623157e308",
-        ]
-        .into_iter()
-        .filter_map(|text| {
-            Some((
-                format!("number {text}"),
-                Value::Number(text.parse::<Number>().ok()?),
-            ))
-        })
-        .filter(|(_, new)| new.as_f64().is_some_and(|n| n.abs() > 1e15 || n < 0.0))
-        .collect(),
+        Value::Number(_) => ["1e300", "-1e300", "9007199254740993", "-9007199254740993"]
+            .into_iter()
+            .filter_map(|text| Some((format!("number {text}"), Value::Number(text.parse::<Number>().ok()?))))
+            .collect(),
         Value::Null => Vec::new(),
     }
 }
