@@ -32,3 +32,15 @@ pub const STEP_TIMEOUT_S_DEFAULT: u64 = 3_600;
 pub const STEP_MEMORY_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
 /// Processes of a step unless it declares `resources.processes`.
 pub const STEP_PROCESSES_DEFAULT: u32 = 256;
+/// Packages in one locked Python environment.
+pub const WHEELS_MAX: usize = 1_000;
+/// Bytes of one wheel.
+pub const WHEEL_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Entries of one wheel (a zip archive without its 64-bit extension holds at most 65,535).
+pub const WHEEL_ENTRIES_MAX: usize = 65_534;
+/// Bytes that one wheel may unpack to, for each byte of the wheel, beyond [`WHEEL_BOMB_FLOOR_BYTES`].
+pub const WHEEL_RATIO_MAX: u64 = 50;
+/// Unpacked bytes below which the ratio is not looked at.
+pub const WHEEL_BOMB_FLOOR_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of a wheel's RECORD.
+pub const WHEEL_RECORD_BYTES_MAX: u64 = 32 * 1024 * 1024;
