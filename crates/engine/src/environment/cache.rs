@@ -1,0 +1,122 @@
+//! Unpacked trees: a cache beside the store, never believed.
+//!
+//! in: wheels in the store; out: [`Tree`]: an open folder whose every byte was hashed just now.
+//! Layout: `CACHE/envs/<environment digest>/site-packages`; a new tree is built beside it and renamed.
+//! **Invariant:** what a tree must hold is computed from the wheels (whose own digests are checked while they are read), never from anything in the cache.
+
+use std::fs::{self, DirBuilder};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use seaworthy_core::artifact::{ArtifactRef, Manifest};
+use seaworthy_core::digest::{Digest, hex_encode};
+use seaworthy_core::limits::{WHEEL_BYTES_MAX, WHEEL_ENTRIES_MAX, WHEELS_MAX};
+use seaworthy_store::artifacts::{Artifacts, FolderRules, HardLinks, hash_folder, open_folder, remove_checkout};
+
+use super::error::EnvironmentError;
+use super::unpack::{expected_tree, unpack};
+use super::wheel::Wheel;
+
+const DEPTH_MAX: usize = 64;
+
+/// One file of the wheels' artifact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredWheel {
+    /// File name.
+    pub file: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A verified tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub(super) folder: OwnedFd,
+    pub(super) reference: ArtifactRef,
+}
+
+/// Finds the tree in the cache and hashes all of it, or unpacks it.
+pub(super) fn realise(wheels: &[StoredWheel], artifacts: &Artifacts, cache_dir: &Path, environment: &Digest) -> Result<Tree, EnvironmentError> {
+    let mut opened = open_wheels(wheels, artifacts)?;
+    let expected = expected_tree(&opened)?;
+    let envs = cache_dir.join("envs");
+    make_private(&envs)?;
+    let place = envs.join(environment.hex());
+    if fs::symlink_metadata(&place).is_err() {
+        let new = envs.join(format!("new-{}", random_name(&envs)?));
+        let built = build(&mut opened, &new, &place);
+        if built.is_err() {
+            // the first fault is the one to tell; what is left behind has a name that nobody looks up
+            let _ = remove_checkout(&new);
+        }
+        built?;
+    }
+    verified(&place.join("site-packages"), &expected)
+}
+
+fn open_wheels(wheels: &[StoredWheel], artifacts: &Artifacts) -> Result<Vec<Wheel<fs::File>>, EnvironmentError> {
+    wheels.iter().map(|wheel| Wheel::open(&wheel.file, artifacts.verified_file(&wheel.digest)?, wheel.size)).collect()
+}
+
+fn build(wheels: &mut [Wheel<fs::File>], new: &Path, place: &Path) -> Result<(), EnvironmentError> {
+    make_private(new)?;
+    unpack(wheels, &new.join("site-packages"))?;
+    match rustix::fs::rename(new, place) {
+        Ok(()) => Ok(()),
+        // another process was faster; its tree is hashed like any other
+        Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(remove_checkout(new)?),
+        Err(errno) => Err(EnvironmentError::os("rename", new)(errno)),
+    }
+}
+
+fn verified(path: &Path, expected: &Manifest) -> Result<Tree, EnvironmentError> {
+    let folder = open_folder(path)?;
+    let rules = FolderRules {
+        files_max: WHEEL_ENTRIES_MAX.saturating_mul(WHEELS_MAX),
+        bytes_max: WHEEL_BYTES_MAX.saturating_mul(WHEELS_MAX as u64),
+        depth_max: DEPTH_MAX,
+        ignore: std::collections::BTreeSet::new(),
+        hard_links: HardLinks::Refuse,
+    };
+    let (found, reference) = hash_folder(&folder, &rules)?;
+    match difference(&found, expected) {
+        None => Ok(Tree { folder, reference }),
+        Some(reason) => Err(EnvironmentError::Tampered { path: path.parent().unwrap_or(path).to_path_buf(), reason }),
+    }
+}
+
+/// The first file in which the trees differ.
+fn difference(found: &Manifest, expected: &Manifest) -> Option<String> {
+    for entry in expected.entries() {
+        match found.entry(&entry.name) {
+            None => return Some(format!("`{}` is missing", entry.name)),
+            Some(other) if other != entry => return Some(format!("`{}` was changed", entry.name)),
+            Some(_) => {}
+        }
+    }
+    let extra = found.entries().iter().find(|entry| expected.entry(&entry.name).is_none());
+    extra.map(|entry| format!("`{}` was added", entry.name))
+}
+
+/// Creates `path` and what is above it, 0700 where new.
+pub(super) fn make_private(path: &Path) -> Result<(), EnvironmentError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(EnvironmentError::io("create", path))
+}
+
+pub(super) fn random_name(near: &Path) -> Result<String, EnvironmentError> {
+    let mut bytes = [0_u8; 8];
+    let wrap = EnvironmentError::io("draw random bytes for", near);
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(hex_encode(&bytes)),
+        Err(cause) => Err(wrap(std::io::Error::other(cause))),
+    }
+}
+
+/// Where hints about a lock are kept.
+pub(super) fn hint_path(cache_dir: &Path, lock: &Digest, interpreter: &Digest) -> PathBuf {
+    cache_dir.join("envs").join(format!("{}-{}.wheels", lock.hex(), interpreter.short()))
+}

@@ -1,0 +1,30 @@
+//! Environments: what a step runs in.
+//!
+//! in: a lock file with hashes, an interpreter of this machine; out: [`Environment`]: mounts, links and variables for the sandbox, and the digests that the attestation names.
+//! `requirements` reads the lock, `interpreter` finds Python, `provision` gets the wheels into the store, `wheel` and `unpack` make a tree of
+//! them, `cache` keeps and re-hashes it, `setting` shows it to a sandbox.
+//! **Invariant:** no code of a wheel runs before a step imports it; nothing is taken that the lock does not name by hash.
+
+mod cache;
+mod digest;
+mod error;
+mod host;
+mod interpreter;
+mod provision;
+mod requirements;
+mod setting;
+mod unpack;
+mod wheel;
+
+#[cfg(test)]
+mod tests;
+
+pub use cache::StoredWheel;
+pub use digest::{LAYOUT, environment_digest};
+pub use error::EnvironmentError;
+pub use host::HostFiles;
+pub use interpreter::{Interpreter, find_interpreter};
+pub use provision::{Environment, IndexSettings, Provision, provision};
+pub use requirements::{Requirement, Requirements, normalise};
+pub use setting::Setting;
+pub use wheel::{Wheel, WheelFile, WheelName};

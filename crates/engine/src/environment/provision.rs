@@ -1,0 +1,286 @@
+//! From a lock file to wheels in the store to an environment.
+//!
+//! in: [`Requirements`], [`Provision`] (interpreter, store, cache, index settings); out: [`Environment`].
+//! The only program that runs is the interpreter's own pip, confined, with the network of the host and the lock as its only input;
+//! it may download, nothing else.
+//! **Invariant:** every wheel is named by the lock and hashes to one of its hashes, checked here and not by pip; each package has exactly one wheel.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use seaworthy_core::artifact::{ArtifactRef, Manifest};
+use seaworthy_core::digest::Digest;
+use seaworthy_core::limits::WHEELS_MAX;
+use seaworthy_sandbox::{Cancel, CollectedFile, Enforced, Exit, Limits, Mount, Outcome, Profile, Spec};
+use seaworthy_store::artifacts::{Artifacts, NewFile};
+
+use super::cache::{StoredWheel, hint_path, make_private, random_name, realise};
+use super::digest::environment_digest;
+use super::error::EnvironmentError;
+use super::host::HostFiles;
+use super::interpreter::Interpreter;
+use super::requirements::Requirements;
+use super::setting::{Setting, folder_mount, interpreter_setting};
+use super::wheel::{WheelName, same_version, shown};
+
+const MIB: u64 = 1024 * 1024;
+const OUTPUT: &str = "wheels";
+/// Where the lock is seen in the sandbox.
+const LOCK_FOLDER: &str = "/lock";
+/// What a resolver needs of the host; those that are not there are left out.
+const NETWORK_FILES: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf"];
+
+/// How to reach the package index. Nothing of it comes from the lock.
+#[derive(Clone, Debug, Default)]
+pub struct IndexSettings {
+    /// `https://…/simple`; pip's own default if absent.
+    pub index_url: Option<String>,
+    /// Certificates to believe, one PEM file; pip's own if absent.
+    pub ca_file: Option<PathBuf>,
+    /// `http://host:port`.
+    pub proxy: Option<String>,
+    /// Seconds for the whole download; 900 if 0.
+    pub timeout_s: u64,
+    /// Bytes of all wheels together (they pass through memory); 4 GiB if 0.
+    pub bytes_max: u64,
+}
+
+/// What provisioning stands on.
+#[derive(Debug)]
+pub struct Provision<'a> {
+    /// Who will run the code, and whose pip downloads it.
+    pub interpreter: &'a Interpreter,
+    /// Keeps the wheels.
+    pub artifacts: &'a Artifacts,
+    /// `$XDG_CACHE_HOME/seaworthy`.
+    pub cache_dir: &'a Path,
+    /// Whether the index may be asked.
+    pub online: bool,
+    /// How.
+    pub index: &'a IndexSettings,
+    /// The artifact that earlier held the wheels of this lock, if the caller knows; only a hint.
+    pub known: Option<Digest>,
+    /// Stops the download.
+    pub cancel: &'a Cancel,
+}
+
+/// A locked Python environment, ready to be shown to a sandbox.
+#[derive(Debug)]
+pub struct Environment {
+    /// Names it: wheels, interpreter, layout.
+    pub digest: Digest,
+    /// The artifact of the wheels, in the store.
+    pub wheels_artifact: ArtifactRef,
+    /// Its wheels, sorted by file name.
+    pub wheels: Vec<StoredWheel>,
+    /// The unpacked tree as it was hashed just now.
+    pub tree: ArtifactRef,
+    /// Who runs it.
+    pub interpreter: Interpreter,
+    /// What was enforced while downloading; `None` if the store had the wheels.
+    pub downloaded: Option<Enforced>,
+    /// The files of the host that it is shown with.
+    pub host: HostFiles,
+    pub(super) folder: OwnedFd,
+}
+
+/// Gets the environment that `requirements` locks.
+pub fn provision(requirements: &Requirements, with: &Provision<'_>) -> Result<Environment, EnvironmentError> {
+    let hint = hint_path(with.cache_dir, &requirements.digest(), &with.interpreter.digest);
+    let stored = with.known.into_iter().chain(read_hint(&hint)).find_map(|digest| stored_wheels(requirements, with, &digest));
+    let (manifest, wheels, downloaded) = match stored {
+        Some((manifest, wheels)) => (manifest, wheels, None),
+        None => {
+            let (manifest, enforced) = download(requirements, with)?;
+            let wheels = match_wheels(requirements, with.interpreter, &manifest)?;
+            write_hint(&hint, &manifest.reference().digest)?;
+            (manifest, wheels, Some(enforced))
+        }
+    };
+    let digests: Vec<Digest> = wheels.iter().map(|wheel| wheel.digest).collect();
+    let digest = environment_digest(&digests, with.interpreter);
+    let tree = realise(&wheels, with.artifacts, with.cache_dir, &digest)?;
+    Ok(Environment {
+        digest,
+        wheels_artifact: manifest.reference(),
+        wheels,
+        tree: tree.reference,
+        interpreter: with.interpreter.clone(),
+        downloaded,
+        host: HostFiles::with(with.interpreter)?,
+        folder: tree.folder,
+    })
+}
+
+/// The wheels of an earlier download, if the store still has them all and they are those of this lock.
+fn stored_wheels(requirements: &Requirements, with: &Provision<'_>, artifact: &Digest) -> Option<(Manifest, Vec<StoredWheel>)> {
+    let manifest = with.artifacts.manifest(artifact).ok()?;
+    let wheels = match_wheels(requirements, with.interpreter, &manifest).ok()?;
+    wheels.iter().all(|wheel| with.artifacts.contains(&wheel.digest)).then_some((manifest, wheels))
+}
+
+/// Each wheel belongs to a package of the lock, by name, version, hash and tags; each package has one wheel.
+fn match_wheels(requirements: &Requirements, interpreter: &Interpreter, manifest: &Manifest) -> Result<Vec<StoredWheel>, EnvironmentError> {
+    let mut open: BTreeMap<&str, ()> = requirements.entries().iter().map(|entry| (entry.name.as_str(), ())).collect();
+    let mut wheels = Vec::new();
+    for file in manifest.entries() {
+        let name = WheelName::parse(&file.name)?;
+        let refuse = |reason: &str| EnvironmentError::wheel(&file.name, reason);
+        let wanted = requirements.get(&name.project).ok_or_else(|| refuse("the lock has no such package"))?;
+        if !wanted.hashes.contains(&file.digest) {
+            return Err(refuse(&format!("its hash `{}` is not in the lock", file.digest)));
+        }
+        if !same_version(&name.version, &wanted.version) {
+            return Err(refuse(&format!("the lock pins version {}", wanted.version)));
+        }
+        if !interpreter.accepts(&name) {
+            return Err(refuse(&format!("it is not for {} on {}", interpreter.abi_tag, interpreter.platform)));
+        }
+        if open.remove(wanted.name.as_str()).is_none() {
+            return Err(refuse("the package has two wheels"));
+        }
+        wheels.push(StoredWheel { file: file.name.clone(), digest: file.digest, size: file.size });
+    }
+    match open.keys().next() {
+        None => Ok(wheels),
+        Some(missing) => Err(EnvironmentError::Download { reason: format!("no wheel came for `{missing}`") }),
+    }
+}
+
+fn download(requirements: &Requirements, with: &Provision<'_>) -> Result<(Manifest, Enforced), EnvironmentError> {
+    if !with.online {
+        let missing = requirements.entries().iter().map(|entry| format!("{}=={}", entry.name, entry.version)).take(3).collect::<Vec<_>>().join(", ");
+        return Err(EnvironmentError::Offline { missing: format!("{} packages ({missing}, …)", requirements.entries().len()) });
+    }
+    let lock = LockFolder::new(with.cache_dir, &requirements.canonical())?;
+    let spec = spec(with, &lock)?;
+    let outcome = seaworthy_sandbox::run(spec, with.cancel)?;
+    if outcome.exit != Exit::Code(0) {
+        return Err(EnvironmentError::Download { reason: failure(&outcome) });
+    }
+    let outputs = outcome.outputs.map_err(|error| EnvironmentError::Download { reason: error.to_string() })?;
+    let files: Vec<CollectedFile> = outputs.into_iter().filter(|output| output.name == OUTPUT).flat_map(|output| output.files).collect();
+    let new = files.into_iter().map(|file| NewFile { name: file.path, file: file.file, executable: false }).collect();
+    let (manifest, _) = with.artifacts.put_files(new)?;
+    Ok((manifest, outcome.enforced))
+}
+
+fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentError> {
+    let interpreter = with.interpreter;
+    let pip = interpreter.bundled_pip().ok_or_else(|| EnvironmentError::Interpreter {
+        tried: vec![format!("`{}`: it has no pip of its own (ensurepip); on Debian install python3-venv", interpreter.path.display())],
+    })?;
+    let Setting { mut mounts, links, mut env } = interpreter_setting(interpreter, &HostFiles::with(interpreter)?)?;
+    mounts.push(folder_mount(&lock.path, LOCK_FOLDER, false)?);
+    for file in NETWORK_FILES.iter().map(Path::new).chain(with.index.ca_file.as_deref()) {
+        if let Some(real) = fs::canonicalize(file).ok().filter(|real| real.is_file()) {
+            let target = file.to_string_lossy().into_owned();
+            mounts.push(Mount { source: super::setting::open_path(&real)?, target, exec: false });
+        }
+    }
+    let bytes = if with.index.bytes_max == 0 { 4 * 1024 * MIB } else { with.index.bytes_max };
+    let timeout = Duration::from_secs(if with.index.timeout_s == 0 { 900 } else { with.index.timeout_s });
+    env.insert("HOME".to_owned(), "/tmp".to_owned());
+    env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
+    Ok(Spec {
+        profile: Profile::Provision,
+        argv: argv(interpreter, &pip, with.index),
+        env,
+        workdir: "/tmp".to_owned(),
+        hostname: "provision".to_owned(),
+        mounts,
+        links,
+        outputs: vec![OUTPUT.to_owned()],
+        // the wheels pass through memory twice: where pip unpacks its download, and in the output folder
+        limits: Limits {
+            memory_bytes: bytes.saturating_mul(2).saturating_add(1024 * MIB),
+            cpu_milli: None,
+            processes: 64,
+            disk_bytes: bytes,
+            timeout,
+            log_bytes: 256 * 1024,
+            output_files: WHEELS_MAX,
+        },
+        capture: true,
+    })
+}
+
+fn argv(interpreter: &Interpreter, pip: &Path, index: &IndexSettings) -> Vec<String> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut argv = vec![text(&interpreter.path), text(pip)];
+    // --isolated: no configuration file and no PIP_ variable; --no-deps: the lock is complete
+    let fixed = "download --isolated --disable-pip-version-check --no-input --no-cache-dir --no-color --progress-bar=off \
+                 --require-hashes --only-binary=:all: --no-deps --quiet --retries=3";
+    argv.extend(fixed.split_ascii_whitespace().map(str::to_owned));
+    if let Some(url) = &index.index_url {
+        argv.push(format!("--index-url={url}"));
+    }
+    if let Some(ca) = &index.ca_file {
+        argv.push(format!("--cert={}", text(ca)));
+    }
+    if let Some(proxy) = &index.proxy {
+        argv.push(format!("--proxy={proxy}"));
+    }
+    argv.push(format!("--dest=/out/{OUTPUT}"));
+    argv.push(format!("--requirement={LOCK_FOLDER}/requirements.txt"));
+    argv
+}
+
+/// The last lines that pip said, without control characters.
+fn failure(outcome: &Outcome) -> String {
+    let said = String::from_utf8_lossy(&outcome.stderr.bytes).into_owned();
+    let lines: Vec<String> = said.lines().filter(|line| !line.trim().is_empty()).map(shown).collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(4)).cloned().collect::<Vec<_>>().join(" | ");
+    format!("pip ended with {:?}: {last}", outcome.exit)
+}
+
+/// The lock in a folder of its own, removed afterwards.
+struct LockFolder {
+    path: PathBuf,
+}
+
+impl LockFolder {
+    fn new(cache_dir: &Path, text: &str) -> Result<Self, EnvironmentError> {
+        let path = cache_dir.join("envs").join(format!("lock-{}", random_name(cache_dir)?));
+        make_private(&path)?;
+        let folder = Self { path };
+        write_new(&folder.path.join("requirements.txt"), text)?;
+        let mode = |path: &Path, mode| {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(EnvironmentError::io("set the mode of", path))
+        };
+        mode(&folder.path, 0o755)?;
+        Ok(folder)
+    }
+}
+
+impl Drop for LockFolder {
+    fn drop(&mut self) {
+        // a folder left behind holds only a copy of the lock
+        let _ = seaworthy_store::artifacts::remove_checkout(&self.path);
+    }
+}
+
+/// A new file, readable by all: it is shown to a sandbox whose user is another.
+fn write_new(path: &Path, text: &str) -> Result<(), EnvironmentError> {
+    use std::io::Write;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(EnvironmentError::io("create", path))?;
+    file.write_all(text.as_bytes()).map_err(EnvironmentError::io("write", path))?;
+    file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(EnvironmentError::io("set the mode of", path))
+}
+
+fn read_hint(path: &Path) -> Option<Digest> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+fn write_hint(path: &Path, artifact: &Digest) -> Result<(), EnvironmentError> {
+    let folder = path.parent().unwrap_or(path);
+    make_private(folder)?;
+    let new = folder.join(format!("new-{}.wheels", random_name(folder)?));
+    write_new(&new, &format!("{artifact}\n"))?;
+    rustix::fs::rename(&new, path).map_err(EnvironmentError::os("rename", &new))
+}

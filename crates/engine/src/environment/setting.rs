@@ -1,0 +1,82 @@
+//! What a sandbox needs to run Python in an environment: mounts, links, variables.
+//!
+//! in: an interpreter, an unpacked tree; out: [`Setting`].
+//! **Invariant:** of the interpreter a step sees what its digest covers: binary, libpython, standard library with site-packages hidden; `__pycache__` is never read, because PYTHONPYCACHEPREFIX leads elsewhere.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use seaworthy_sandbox::Mount;
+
+use super::error::EnvironmentError;
+use super::host::HostFiles;
+use super::interpreter::Interpreter;
+use super::provision::Environment;
+
+/// Where the unpacked wheels are seen.
+const PACKAGES: &str = "/env/site-packages";
+/// Where `python` is found.
+const BIN: &str = "/env/bin";
+
+/// What goes into a sandbox specification.
+#[derive(Debug, Default)]
+pub struct Setting {
+    /// Read-only mounts.
+    pub mounts: Vec<Mount>,
+    /// Symbolic links of the private root.
+    pub links: Vec<(String, String)>,
+    /// Variables.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// How a sandbox shows this environment: `python` and `python3` are found by `PATH`.
+    pub fn setting(&self) -> Result<Setting, EnvironmentError> {
+        let mut setting = interpreter_setting(&self.interpreter, &self.host)?;
+        let source = self.folder.try_clone().map_err(EnvironmentError::io("open", "the unpacked environment"))?;
+        setting.mounts.push(Mount { source, target: PACKAGES.to_owned(), exec: true });
+        setting.env.insert("PYTHONPATH".to_owned(), PACKAGES.to_owned());
+        Ok(setting)
+    }
+}
+
+/// The interpreter alone, at its real path: elsewhere it would load another libpython than the one that was hashed.
+pub(super) fn interpreter_setting(interpreter: &Interpreter, host: &HostFiles) -> Result<Setting, EnvironmentError> {
+    let mut setting = host.setting()?;
+    let (_, minor, _) = interpreter.version;
+    let binary = interpreter.path.to_string_lossy();
+    for name in ["python".to_owned(), "python3".to_owned(), format!("python3.{minor}")] {
+        setting.links.push((format!("{BIN}/{name}"), binary.clone().into_owned()));
+    }
+    Ok(setting)
+}
+
+/// The variables of every step.
+pub(super) fn variables() -> BTreeMap<String, String> {
+    let fixed = [
+        ("PATH", "/env/bin:/usr/bin:/bin"),
+        ("LANG", "C.UTF-8"),
+        ("PYTHONDONTWRITEBYTECODE", "1"),
+        ("PYTHONPYCACHEPREFIX", "/nonexistent"),
+        ("PYTHONNOUSERSITE", "1"),
+        ("PYTHONHASHSEED", "0"),
+        ("PYTHONUNBUFFERED", "1"),
+        // one thread: sums in another order are other sums
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+    ];
+    fixed.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+pub(super) fn folder_mount(path: &Path, target: &str, exec: bool) -> Result<Mount, EnvironmentError> {
+    Ok(Mount { source: open_path(path)?, target: target.to_owned(), exec })
+}
+
+/// A descriptor for mounting: no link is followed at the end.
+pub(super) fn open_path(path: &Path) -> Result<OwnedFd, EnvironmentError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(EnvironmentError::os("open", path))
+}

@@ -1,0 +1,161 @@
+//! Real wheels, a real index, a real sandbox. What needs the index says so and is skipped only if the index cannot be reached at all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use seaworthy_engine::environment::{Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting, find_interpreter, provision};
+use seaworthy_sandbox::{Cancel, Exit, Limits, Outcome, Profile, Spec};
+use seaworthy_store::artifacts::{Artifacts, remove_checkout};
+
+const SIX: &str = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
+
+/// A folder that is gone afterwards.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("seaworthy-{name}-{}", std::process::id()));
+        remove_checkout(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        remove_checkout(&self.0).unwrap();
+    }
+}
+
+fn interpreter() -> Interpreter {
+    seaworthy_sandbox::init_from(Path::new(env!("CARGO_BIN_EXE_engine-probe")));
+    let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("python3")).collect();
+    find_interpreter(&candidates).unwrap()
+}
+
+fn index() -> IndexSettings {
+    let ca = PathBuf::from("/etc/ssl/certs/ca-certificates.crt");
+    IndexSettings { ca_file: ca.is_file().then_some(ca), ..IndexSettings::default() }
+}
+
+struct Bench {
+    folder: Folder,
+    artifacts: Artifacts,
+    interpreter: Interpreter,
+    index: IndexSettings,
+    cancel: Cancel,
+}
+
+impl Bench {
+    fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
+        Self { folder, artifacts, interpreter: interpreter(), index: index(), cancel: Cancel::new() }
+    }
+
+    fn provision(&self, lock: &str, online: bool) -> Result<Environment, EnvironmentError> {
+        let cache = self.folder.0.join("cache");
+        let with = Provision { interpreter: &self.interpreter, artifacts: &self.artifacts, cache_dir: &cache, online, index: &self.index, known: None, cancel: &self.cancel };
+        provision(&Requirements::parse(lock).unwrap(), &with)
+    }
+}
+
+fn run(setting: Setting, argv: &[&str]) -> Outcome {
+    let limits = Limits { memory_bytes: 1 << 30, cpu_milli: None, processes: 32, disk_bytes: 1 << 26, timeout: Duration::from_secs(60), log_bytes: 1 << 16, output_files: 10 };
+    let Setting { mounts, links, env } = setting;
+    let profile = Profile::Strict;
+    let argv = argv.iter().map(|text| (*text).to_owned()).collect();
+    let spec = Spec { profile, argv, env, workdir: "/work".into(), hostname: "step".into(), mounts, links, outputs: Vec::new(), limits, capture: true };
+    seaworthy_sandbox::run(spec, &Cancel::new()).unwrap()
+}
+
+fn said(outcome: &Outcome) -> String {
+    format!("{}{}", String::from_utf8_lossy(&outcome.stdout.bytes), String::from_utf8_lossy(&outcome.stderr.bytes))
+}
+
+#[test]
+fn a_wheel_is_provisioned_once_then_used_offline_and_imported() {
+    let bench = Bench::new("six");
+    let refused = bench.provision(SIX, false).unwrap_err();
+    assert_eq!(refused.code(), "environment/offline");
+    let first = bench.provision(SIX, true).unwrap();
+    assert_eq!(first.downloaded.as_ref().map(|enforced| enforced.profile), Some(Profile::Provision));
+    let second = bench.provision(SIX, false).unwrap();
+    assert!(second.downloaded.is_none());
+    assert_eq!((first.digest, &first.tree, &first.wheels), (second.digest, &second.tree, &second.wheels));
+    let program = "import six, sys; print(six.__version__, six.__file__, sys.prefix); import ssl, ctypes, bz2, lzma, sqlite3\n\
+                   try:\n import pip; print('pip!')\nexcept ImportError: print('no pip')";
+    let outcome = run(second.setting().unwrap(), &["python", "-c", program]);
+    let text = said(&outcome);
+    assert_eq!(outcome.exit, Exit::Code(0), "{text}");
+    assert!(text.contains("1.17.0 /env/site-packages/six.py") && text.contains("no pip"), "{text}");
+    assert!(text.contains(&bench.interpreter.prefix.display().to_string()), "{text}");
+}
+
+#[test]
+fn a_hash_that_is_not_the_wheels_brings_nothing() {
+    let bench = Bench::new("wrong-hash");
+    let lock = SIX.replace("4721", "4722");
+    let error = bench.provision(&lock, true).unwrap_err();
+    assert_eq!(error.code(), "environment/download");
+    assert!(error.to_string().contains("HASH") || error.to_string().contains("hash"), "{error}");
+    // control: the same call with the right hash
+    bench.provision(SIX, true).unwrap();
+}
+
+#[test]
+fn a_changed_cache_is_found_before_anything_runs() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new("tampered");
+    let good = bench.provision(SIX, true).unwrap();
+    let tree = bench.folder.0.join("cache/envs").join(good.digest.hex()).join("site-packages");
+    let file = tree.join("six.py");
+    let before = std::fs::read(&file).unwrap();
+    let changes: BTreeMap<&str, Box<dyn Fn()>> = BTreeMap::from([
+        ("was changed", Box::new(|| write(&file, &[before.as_slice(), b"\nimport os"].concat())) as Box<dyn Fn()>),
+        ("was added", Box::new(|| write(&tree.join("evil.py"), b"import os"))),
+        ("is missing", Box::new(|| std::fs::rename(&file, bench.folder.0.join("gone")).unwrap())),
+    ]);
+    std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (reason, change) in changes {
+        change();
+        let error = bench.provision(SIX, false).unwrap_err();
+        assert_eq!(error.code(), "environment/tampered");
+        assert!(error.to_string().contains(reason), "{error}");
+        // back to what it was
+        let _ = std::fs::remove_file(tree.join("evil.py"));
+        write(&file, &before);
+        bench.provision(SIX, false).unwrap();
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = std::fs::remove_file(path);
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
+}
+
+/// Run with `--ignored --nocapture`: 100 MB from the index.
+#[test]
+#[ignore = "downloads the example's two environments"]
+fn the_examples_environments_can_be_provisioned() {
+    let bench = Bench::new("example");
+    for name in ["secure_preproc", "ml_training"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/secure-ml-pipeline/envs").join(name).join("requirements.lock");
+        let lock = std::fs::read_to_string(path).unwrap();
+        for online in [true, false] {
+            let begun = Instant::now();
+            let environment = bench.provision(&lock, online).unwrap();
+            println!("{name} online={online}: {:?}, {} wheels, tree {} files {} bytes, {}", begun.elapsed(), environment.wheels.len(), environment.tree.files, environment.tree.bytes, environment.digest);
+            if !online {
+                let program = if name == "ml_training" { "import numpy, skl2onnx, sklearn.ensemble; print(numpy.zeros(3) @ numpy.ones(3))" } else { "import duckdb; print(duckdb.sql('select 42'))" };
+                let begun = Instant::now();
+                let outcome = run(environment.setting().unwrap(), &["python", "-c", program]);
+                println!("  import: {:?} {:?} {}", begun.elapsed(), outcome.exit, said(&outcome));
+                assert_eq!(outcome.exit, Exit::Code(0));
+            }
+        }
+    }
+}
