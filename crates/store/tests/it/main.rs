@@ -9,8 +9,6 @@
 )]
 
 mod artifacts;
-mod catalog;
-mod evidence;
 mod folder;
 mod journal;
 mod scratch;

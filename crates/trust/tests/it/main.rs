@@ -1,4 +1,0 @@
-//! Integration tests of trust, one binary.
-
-mod chain;
-mod world;
