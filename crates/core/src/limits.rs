@@ -4,6 +4,8 @@
 pub const CONFIG_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Steps in one workflow file.
 pub const STEPS_MAX: usize = 10_000;
+/// Faults of workflow and settings file that are shown at once.
+pub const DIAGNOSTICS_MAX: usize = 200;
 /// Nesting of JSON or YAML.
 pub const DEPTH_MAX: usize = 64;
 /// Bytes of one attestation payload.

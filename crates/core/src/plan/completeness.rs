@@ -12,13 +12,16 @@ use crate::workflow::model::{EnvironmentSource, Step, StepKind};
 
 /// True for the codes that this module gives.
 pub(super) fn is_about(code: &str) -> bool {
-    matches!(code, "plan/missing-key" | "plan/unvalidated-model" | "workflow/unsupported" | "plan/unmapped-source" | "plan/unknown-environment")
+    matches!(
+        code,
+        "plan/missing-key" | "plan/unvalidated-model" | "workflow/unsupported" | "plan/unmapped-source" | "plan/unknown-environment"
+    )
 }
 
 /// Checks every step without faults of its own.
 pub(super) fn check(scope: &Scope<'_>, resolved: &[Resolved], faults: &mut Vec<Fault>) {
     for (step, resolved) in scope.workflow.steps.iter().zip(resolved) {
-        if !scope.is_suspect(&step.name) {
+        if !scope.is_faulty(&step.name) {
             missing(scope, step, faults);
             source(scope, step, faults);
             environment(scope, step, faults);
@@ -34,7 +37,11 @@ fn missing(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
         StepKind::Ingest => &[("source", step.source.is_some(), "./data/")],
         StepKind::Transform | StepKind::Train => &[
             ("run", step.run.is_some(), "[python, script.py]"),
-            ("outputs", !step.outputs.is_empty(), if step.kind == StepKind::Train { "{model: {type: model, name: …}}" } else { "{name: dataset}" }),
+            (
+                "outputs",
+                !step.outputs.is_empty(),
+                if step.kind == StepKind::Train { "{model: {type: model, name: …}}" } else { "{name: dataset}" },
+            ),
         ],
         StepKind::Validate => &[
             ("model", step.model.is_some(), "train_step/model"),
@@ -54,10 +61,13 @@ fn missing(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
 
 /// Remote sources must be mapped to a folder.
 fn source(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
-    let Some(source) = step.source.as_deref().filter(|source| source.contains("://")) else { return };
+    let Some(source) = step.source.as_deref().filter(|source| source.contains("://")) else {
+        return;
+    };
     let Some((prefix, target)) = scope.workspace.source_mapping(source) else {
         let message = format!("nothing maps the source {} to a folder", quoted(source));
-        let hint = "add `sources: {\"s3://bucket/\": ./folder/}` to the settings file; this release reads files, remote stores come with *Reach*";
+        let hint =
+            "add `sources: {\"s3://bucket/\": ./folder/}` to the settings file; this release reads files, remote stores come with *Reach*";
         faults.push(scope.fault("plan/unmapped-source", &step.name, "source", message, hint));
         return;
     };
@@ -73,7 +83,8 @@ fn environment(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     let Some(container) = step.container.as_deref() else { return };
     match scope.workspace.environment_source(Some(container)) {
         Some(EnvironmentSource::Oci(reference)) => {
-            let message = format!("the environment {} is the OCI image {}; this release cannot run images", quoted(container), quoted(reference));
+            let message =
+                format!("the environment {} is the OCI image {}; this release cannot run images", quoted(container), quoted(reference));
             let hint = "use `{python: envs/NAME/requirements.lock}` or `host`; images come with *Confinement*";
             faults.push(scope.fault("workflow/unsupported", &step.name, "container", message, hint));
         }
@@ -94,7 +105,13 @@ fn later(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     let features = [
         (!step.egress.is_empty(), "egress", "network for steps", "*Confinement*", "remove `egress`: the step runs without network"),
         (!step.secrets.is_empty(), "secrets", "secrets for steps", "*Confinement*", "remove `secrets`"),
-        (step.explainability.as_deref() == Some("lime"), "explainability", "explanation by LIME", "*Examine*", "write `explainability: shap`"),
+        (
+            step.explainability.as_deref() == Some("lime"),
+            "explainability",
+            "explanation by LIME",
+            "*Examine*",
+            "write `explainability: shap`",
+        ),
     ];
     for (_, key, what, release, hint) in features.into_iter().filter(|(used, ..)| *used) {
         let message = format!("{what} is not in this release; it comes with {release}");

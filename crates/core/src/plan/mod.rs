@@ -8,13 +8,12 @@ mod held_out;
 mod order;
 mod resolve;
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::id::Name;
 use crate::json_strict::to_canonical;
+use crate::workflow::Suspects;
 use crate::workflow::diagnostics::{Diagnostics, Fault, Severity, did_you_mean, quoted, render};
 use crate::workflow::model::{OutputName, Project, Step, Workflow, Workspace};
 
@@ -66,7 +65,7 @@ pub fn build(workspace: &Workspace, workflow: &str) -> Result<Plan, Diagnostics>
         return Err(render(vec![unknown_workflow(workspace, workflow)], &workspace.places, &[]));
     };
     let mut faults = Vec::new();
-    let ordered = planned(workspace, found, &BTreeSet::new(), &mut faults);
+    let ordered = planned(workspace, found, &Suspects::default(), &mut faults);
     let diagnostics = render(faults, &workspace.places, &[]);
     match ordered {
         Some(steps) if !diagnostics.has_errors() => Ok(Plan {
@@ -82,7 +81,7 @@ pub fn build(workspace: &Workspace, workflow: &str) -> Result<Plan, Diagnostics>
 }
 
 /// Plan faults of every workflow; what only keeps one from being run is a warning. `suspects` are steps with faults of their own.
-pub(crate) fn faults(workspace: &Workspace, suspects: &BTreeSet<String>) -> Vec<Fault> {
+pub(crate) fn faults(workspace: &Workspace, suspects: &Suspects) -> Vec<Fault> {
     let mut faults = Vec::new();
     for workflow in &workspace.workflows {
         let mut found = Vec::new();
@@ -96,7 +95,7 @@ pub(crate) fn faults(workspace: &Workspace, suspects: &BTreeSet<String>) -> Vec<
 }
 
 /// Resolves, orders, checks.
-fn planned(workspace: &Workspace, workflow: &Workflow, suspects: &BTreeSet<String>, faults: &mut Vec<Fault>) -> Option<Vec<PlannedStep>> {
+fn planned(workspace: &Workspace, workflow: &Workflow, suspects: &Suspects, faults: &mut Vec<Fault>) -> Option<Vec<PlannedStep>> {
     let scope = Scope { workspace, workflow, suspects };
     let resolved = resolve::resolve(&scope, faults);
     completeness::check(&scope, &resolved, faults);
@@ -109,7 +108,7 @@ fn planned(workspace: &Workspace, workflow: &Workflow, suspects: &BTreeSet<Strin
 pub(crate) struct Scope<'a> {
     pub(crate) workspace: &'a Workspace,
     pub(crate) workflow: &'a Workflow,
-    pub(crate) suspects: &'a BTreeSet<String>,
+    pub(crate) suspects: &'a Suspects,
 }
 
 impl Scope<'_> {
@@ -118,8 +117,14 @@ impl Scope<'_> {
         format!("{}/{step}", self.workflow.name)
     }
 
-    fn is_suspect(&self, step: &Name) -> bool {
-        !self.suspects.is_empty() && self.suspects.contains(&self.path(step))
+    /// True if what `step` lacks must not be judged: it has faults of its own.
+    fn is_faulty(&self, step: &Name) -> bool {
+        !self.suspects.faulty.is_empty() && self.suspects.faulty.contains(&self.path(step))
+    }
+
+    /// True if it is not known what `step` makes.
+    fn is_unclear(&self, step: &Name) -> bool {
+        !self.suspects.unclear.is_empty() && self.suspects.unclear.contains(&self.path(step))
     }
 
     /// A fault at the key `key` of `step` (or the item `key[3]`), or at the step.

@@ -20,7 +20,8 @@ pub(super) fn topological(scope: &Scope<'_>, resolved: &[Resolved], faults: &mut
             dependants.entry(*need).or_default().push(index);
         }
     }
-    let mut ready: BinaryHeap<Reverse<usize>> = waiting.iter().enumerate().filter(|(_, count)| **count == 0).map(|(index, _)| Reverse(index)).collect();
+    let mut ready: BinaryHeap<Reverse<usize>> =
+        waiting.iter().enumerate().filter(|(_, count)| **count == 0).map(|(index, _)| Reverse(index)).collect();
     let mut order = Vec::with_capacity(resolved.len());
     while let Some(Reverse(index)) = ready.pop() {
         order.push(index);
@@ -53,7 +54,8 @@ fn cycle(scope: &Scope<'_>, resolved: &[Resolved], waiting: &[usize]) -> Option<
         at = resolved.get(at)?.needs.iter().copied().find(|need| stuck(*need))?;
     };
     let circle = path.get(first..)?;
-    let names: Vec<String> = circle.iter().chain(circle.first()).filter_map(|index| Some(format!("`{}`", scope.workflow.steps.get(*index)?.name))).collect();
+    let names: Vec<String> =
+        circle.iter().chain(circle.first()).filter_map(|index| Some(format!("`{}`", scope.workflow.steps.get(*index)?.name))).collect();
     let step = scope.workflow.steps.get(*circle.iter().min()?)?;
     let key = if step.needs.is_some() { "needs" } else { "inputs" };
     let message = format!("these steps need each other: {}", names.join(" → "));

@@ -80,11 +80,13 @@ impl Resolver<'_> {
         };
         let producer = self.scope.workflow.steps.get(index)?;
         let Some(spec) = producer.outputs.get(&output.output) else {
-            if !self.scope.is_suspect(&producer.name) {
+            if !self.scope.is_unclear(&producer.name) {
                 let known: Vec<&str> = producer.outputs.keys().map(Name::as_str).collect();
                 let hint = match did_you_mean(output.output.as_str(), known.iter().copied()) {
                     Some(near) => format!("did you mean `{}/{near}`?", producer.name),
-                    None if known.is_empty() => format!("declare it: `outputs: {{{}: dataset}}` in the step `{}`", output.output, producer.name),
+                    None if known.is_empty() => {
+                        format!("declare it: `outputs: {{{}: dataset}}` in the step `{}`", output.output, producer.name)
+                    }
                     None => format!("its outputs are: {}", known.join(", ")),
                 };
                 let message = format!("the step {:?} has no output {:?}", producer.name, output.output);
@@ -108,7 +110,7 @@ impl Resolver<'_> {
 
     /// A fault, unless the step stands in the file and could not be read.
     fn unknown_step(&self, step: &Step, key: &str, name: &Name) -> Option<Fault> {
-        if self.scope.is_suspect(name) {
+        if self.scope.is_unclear(name) {
             return None;
         }
         let known = self.scope.workflow.steps.iter().map(|step| step.name.as_str());
@@ -138,7 +140,8 @@ impl Resolver<'_> {
         let mut deployed = Resolved::default();
         let validations = || self.scope.workflow.steps.iter().enumerate().filter(|(_, step)| step.kind == StepKind::Validate);
         if named(step).is_empty()
-            && let Some((before, model)) = validations().take_while(|(at, _)| *at < index).filter_map(|(at, step)| Some((at, step.model.clone()?))).last()
+            && let Some((before, model)) =
+                validations().take_while(|(at, _)| *at < index).filter_map(|(at, step)| Some((at, step.model.clone()?))).last()
         {
             deployed.needs.insert(before);
             deployed.needs.extend(self.index_by_name.get(&model.step));

@@ -8,11 +8,12 @@ use std::fmt;
 use serde::Serialize;
 
 use super::places::{FileLines, FileRole, Place, Position, SourceMap};
+use crate::limits::DIAGNOSTICS_MAX;
 
 /// Every code with what it means, for documents and tests.
 pub const CODES: &[(&str, &str)] = &[
-    ("lock/format", "the lock file is not what `seaworthy lock` writes"),
     ("lock/changed", "what is pinned differs from what is there now"),
+    ("lock/format", "the lock file is not what `seaworthy lock` writes"),
     ("lock/missing", "something the plan needs has no pin in the lock"),
     ("lock/unresolved", "something the plan needs was not found, so that its pin cannot be checked"),
     ("lock/unused", "the lock holds a pin that the plan does not need"),
@@ -180,8 +181,21 @@ pub(crate) struct Masked {
 
 const MASK: &str = "********";
 
-/// Turns faults into diagnostics: positions clamped, lines quoted, secrets masked.
-pub(crate) fn render(faults: Vec<Fault>, map: &SourceMap, masked: &[Masked]) -> Diagnostics {
+/// Turns faults into diagnostics: positions clamped, lines quoted, secrets masked; at most [`DIAGNOSTICS_MAX`], errors first.
+pub(crate) fn render(mut faults: Vec<Fault>, map: &SourceMap, masked: &[Masked]) -> Diagnostics {
+    if faults.len() > DIAGNOSTICS_MAX {
+        faults.sort_by_key(|fault| (std::cmp::Reverse(fault.severity), fault.place.file, fault.place.start));
+        let more = faults.len() - DIAGNOSTICS_MAX;
+        if let Some(last) = faults.get_mut(DIAGNOSTICS_MAX) {
+            *last = Fault {
+                code: "workflow/limit",
+                message: format!("{more} more faults are not shown"),
+                hint: "mend those above first".to_owned(),
+                ..last.clone()
+            };
+        }
+        faults.truncate(DIAGNOSTICS_MAX + 1);
+    }
     let mut diagnostics = Diagnostics::default();
     for fault in faults {
         let file = map.file(fault.place.file);
@@ -230,6 +244,9 @@ fn one_line(text: &str) -> String {
 
 /// `, did you mean …` for the nearest of `known`, if one is near.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 100 {
+        return None;
+    }
     let bound = (word.chars().count() / 3).max(1);
     known
         .into_iter()

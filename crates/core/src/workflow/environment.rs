@@ -13,12 +13,10 @@ pub(super) fn check(workspace: &Workspace, project_written: bool, faults: &mut V
     }
     let environment = &workspace.environment;
     if !project_written {
-        let place = super::places::Place {
-            file: super::places::FileRole::Settings,
-            ..workspace.places.place(&[])
-        };
+        let place = super::places::Place { file: super::places::FileRole::Settings, ..workspace.places.place(&[]) };
         let message = format!("the environment {environment:?} needs a project registration");
-        let hint = "add `project: {name, owner, purpose, risk_class, residency, data_classes}` to the settings file, or use `environment: dev`";
+        let hint =
+            "add `project: {name, owner, purpose, risk_class, residency, data_classes}` to the settings file, or use `environment: dev`";
         faults.push(Fault::error("workflow/missing-project", place, message, hint));
     }
     for workflow in &workspace.workflows {

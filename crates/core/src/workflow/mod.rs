@@ -20,8 +20,7 @@ pub mod model;
 pub mod places;
 pub mod schema;
 
-
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use diagnostics::{CODES, Diagnostic, Diagnostics, Severity};
 pub use places::{Position, SourceText};
@@ -32,7 +31,7 @@ use places::{FileLines, FileRole, Place, SourceMap};
 use step::Context;
 use yaml::{Key, Node};
 
-pub(crate) use step::kind_name;
+pub(crate) use step::{Suspects, kind_name};
 
 use crate::id::Name;
 use crate::limits::STEPS_MAX;
@@ -66,12 +65,13 @@ pub fn parse(sources: &SourceTexts) -> (Option<Workspace>, Diagnostics) {
     let settings_steps = settings.steps.iter().map(|(key, node)| (key.text.as_str(), (*key, *node))).collect();
     let mut draft = Draft { settings: settings_steps, context, ..Draft::default() };
     let workflows = workflow_tree.as_ref().map(|root| draft.workflows(root)).unwrap_or_default();
-    let Draft { suspects, context, .. } = draft;
-    let Context { mut faults, places } = context;
+    let Context { mut faults, places, suspects } = draft.context;
     map.places = places;
 
     let dev = Name::new("dev").ok();
-    let Some(environment) = settings.environment.clone().or(dev) else { return (None, Diagnostics::default()) };
+    let Some(environment) = settings.environment.clone().or(dev) else {
+        return (None, Diagnostics::default());
+    };
     let workspace = Workspace {
         environment,
         project: settings.project.clone(),
@@ -119,8 +119,6 @@ fn tree(role: FileRole, file: &SourceText, map: &SourceMap, faults: &mut Vec<Fau
 struct Draft<'a> {
     /// What the settings file says of steps and no step has taken yet.
     settings: BTreeMap<&'a str, (&'a Key, &'a Node)>,
-    /// Steps (`workflow/step`) in which something is wrong: what they lack or make is not judged further.
-    suspects: BTreeSet<String>,
     /// Every step read so far, as `workflow/step`.
     paths: Vec<String>,
     context: Context,
@@ -136,7 +134,9 @@ impl<'a> Draft<'a> {
 
     fn workflows(&mut self, root: &'a Node) -> Vec<Workflow> {
         let mut list = None;
-        let Some(entries) = values::mapping(root, "the workflow file", &mut self.context.faults) else { return Vec::new() };
+        let Some(entries) = values::mapping(root, "the workflow file", &mut self.context.faults) else {
+            return Vec::new();
+        };
         for (key, node) in entries {
             if key.text == "workflows" {
                 list = values::list(node, "workflows", WORKFLOW_HINT, &mut self.context.faults);
@@ -199,7 +199,9 @@ impl<'a> Draft<'a> {
     fn steps(&mut self, workflow: &Name, node: &'a Node) -> Vec<model::Step> {
         let mut steps = Vec::new();
         let mut lines = BTreeMap::new();
-        let Some(items) = values::list(node, "steps", STEP_HINT, &mut self.context.faults) else { return steps };
+        let Some(items) = values::list(node, "steps", STEP_HINT, &mut self.context.faults) else {
+            return steps;
+        };
         if items.is_empty() {
             self.fault("workflow/missing-key", node.place, format!("the workflow {workflow:?} has no steps"), STEP_HINT);
         }
@@ -215,12 +217,8 @@ impl<'a> Draft<'a> {
                 continue;
             }
             let path = format!("{workflow}/{}", key.text);
-            let faults_before = self.context.faults.len();
             let extra = self.settings.remove(path.as_str()).map(|(_, node)| node);
             steps.extend(step::read(&path, key, body, extra, &mut self.context));
-            if self.context.faults.len() > faults_before {
-                self.suspects.insert(path.clone());
-            }
             self.paths.push(path);
         }
         steps

@@ -48,12 +48,16 @@ pub struct Place {
 pub(crate) struct FileLines {
     pub(crate) path: String,
     lines: Vec<String>,
+    /// Characters of each line.
+    lengths: Vec<usize>,
 }
 
 impl FileLines {
     pub(crate) fn new(path: &str, text: &str) -> Self {
         let unified = text.replace("\r\n", "\n");
-        Self { path: path.to_owned(), lines: unified.split(['\n', '\r']).map(str::to_owned).collect() }
+        let lines: Vec<String> = unified.split(['\n', '\r']).map(str::to_owned).collect();
+        let lengths = lines.iter().map(|line| line.chars().count()).collect();
+        Self { path: path.to_owned(), lines, lengths }
     }
 
     /// The text of `line` (from 1), without its end.
@@ -64,7 +68,7 @@ impl FileLines {
     /// `position`, moved into the file if it lies outside.
     pub(crate) fn clamp(&self, position: Position) -> Position {
         let line = position.line.clamp(1, self.lines.len().max(1));
-        let past_end = self.line(line).chars().count() + 1;
+        let past_end = line.checked_sub(1).and_then(|index| self.lengths.get(index)).map_or(1, |length| length + 1);
         let column = if position.line > self.lines.len() { past_end } else { position.column.clamp(1, past_end) };
         Position { line, column }
     }

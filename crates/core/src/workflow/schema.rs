@@ -19,10 +19,8 @@ const SIZE: &str = "^[0-9]+ ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$";
 pub fn workflow_schema() -> Value {
     let step = json!({"description": "one key, the step's name; its value holds the step's keys", "type": "object",
         "minProperties": 1, "maxProperties": 1, "patternProperties": {NAME: {"$ref": "#/$defs/step"}}, "additionalProperties": false});
-    let workflow = closed(
-        &json!({"name": {"$ref": "#/$defs/name"}, "steps": {"type": "array", "minItems": 1, "items": step}}),
-        &["name", "steps"],
-    );
+    let workflow =
+        closed(&json!({"name": {"$ref": "#/$defs/name"}, "steps": {"type": "array", "minItems": 1, "items": step}}), &["name", "steps"]);
     let mut schema = closed(&json!({"workflows": {"type": "array", "minItems": 1, "items": workflow}}), &["workflows"]);
     document(&mut schema, "workflow", "Seaworthy workflow file");
     schema

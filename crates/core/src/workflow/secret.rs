@@ -8,7 +8,7 @@
 //! (at least 24 characters of mixed case and digits with at least 4 bits a character).
 
 use super::diagnostics::{Fault, Masked};
-use super::yaml::{Node, Value, resolve, Plain};
+use super::yaml::{Node, Plain, Value, resolve};
 
 /// Prefix of a credential, the fewest characters that must follow, and whose it is.
 const PREFIXES: &[(&str, usize, &str)] = &[
@@ -98,7 +98,8 @@ fn is_opaque(c: char) -> bool {
 fn known_form(word: &str) -> Option<&'static str> {
     let word = word.trim_start_matches(['=', '/']);
     let prefix = PREFIXES.iter().find(|(prefix, least, _)| {
-        word.strip_prefix(prefix).is_some_and(|rest| rest.len() >= *least && rest.chars().any(|c| c.is_ascii_digit() || c.is_ascii_uppercase()))
+        word.strip_prefix(prefix)
+            .is_some_and(|rest| rest.len() >= *least && rest.chars().any(|c| c.is_ascii_digit() || c.is_ascii_uppercase()))
     });
     let web_token = word.starts_with("eyJ") && word.split('.').filter(|part| part.len() >= 10).count() == 3;
     prefix.map(|(_, _, what)| *what).or(web_token.then_some("a signed web token"))

@@ -3,7 +3,7 @@
 //! in: the step's node of the workflow file and of the settings file; out: [`Step`].
 //! **Invariant:** a key is taken from exactly one file; a key that does not exist, or has no meaning in a step of this kind, is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostics::{Fault, Severity};
 use super::keys::{self, STEP_KEYS, Shape, step_key};
@@ -19,6 +19,16 @@ use crate::id::Name;
 pub(super) struct Context {
     pub(super) faults: Faults,
     pub(super) places: BTreeMap<String, Place>,
+    pub(super) suspects: Suspects,
+}
+
+/// Steps (`workflow/step`) with faults of their own, of which less is judged, so that one fault gives one error.
+#[derive(Default)]
+pub(crate) struct Suspects {
+    /// What they lack is not judged.
+    pub(crate) faulty: BTreeSet<String>,
+    /// What they make is not known.
+    pub(crate) unclear: BTreeSet<String>,
 }
 
 /// Keys by name, each with its value.
@@ -27,6 +37,7 @@ type Entries<'a> = BTreeMap<&'a str, (&'a Key, &'a Node)>;
 /// Reads the step `path` (`workflow/step`) from its body and from what the settings file says of it.
 pub(super) fn read(path: &str, name: &Key, body: &Node, settings: Option<&Node>, context: &mut Context) -> Option<Step> {
     context.places.insert(path.to_owned(), name.place);
+    let before = context.faults.len();
     let step_name = values::key_name(name, &mut context.faults);
     let mut entries = Entries::new();
     take(&mut entries, body, context);
@@ -36,10 +47,22 @@ pub(super) fn read(path: &str, name: &Key, body: &Node, settings: Option<&Node>,
     for (key, (_, node)) in &entries {
         mark(&format!("{path}.{key}"), node, &mut context.places);
     }
+    // an unknown key may be a misspelt `outputs`
+    let mut unclear = step_name.is_none() || context.faults.len() > before;
     let kind = kind(&entries);
     misplaced(&entries, kind, &mut context.faults);
-    let step = Reader { entries: &entries, faults: &mut context.faults }.step(step_name?, kind);
-    Some(step)
+    let mut reader = Reader { entries: &entries, faults: &mut context.faults };
+    let before_outputs = reader.faults.len();
+    let outputs = reader.outputs(kind);
+    unclear |= reader.faults.len() > before_outputs;
+    let step = step_name.map(|name| reader.step(name, kind, outputs));
+    if context.faults.len() > before {
+        context.suspects.faulty.insert(path.to_owned());
+    }
+    if unclear {
+        context.suspects.unclear.insert(path.to_owned());
+    }
+    step
 }
 
 /// Adds the keys of one file; a key that is there already came from the other one.
@@ -47,7 +70,9 @@ fn take<'a>(entries: &mut Entries<'a>, body: &'a Node, context: &mut Context) {
     if body.is_null() {
         return;
     }
-    let Some(list) = values::mapping(body, "a step", &mut context.faults) else { return };
+    let Some(list) = values::mapping(body, "a step", &mut context.faults) else {
+        return;
+    };
     for (key, node) in list {
         if step_key(&key.text).is_none() {
             values::unknown_key(key, STEP_KEYS.iter().map(|known| known.name), &mut context.faults);
@@ -139,7 +164,7 @@ struct Reader<'a, 'f> {
 }
 
 impl<'a> Reader<'a, '_> {
-    fn step(mut self, name: Name, kind: StepKind) -> Step {
+    fn step(mut self, name: Name, kind: StepKind, outputs: BTreeMap<Name, OutputSpec>) -> Step {
         let sandbox = self.get("sandbox", values::flag).unwrap_or(true);
         Step {
             name,
@@ -161,7 +186,7 @@ impl<'a> Reader<'a, '_> {
             code: self.get("code", values::path),
             schema: self.get("schema", values::path),
             inputs: self.get("inputs", values::outputs),
-            outputs: self.outputs(kind),
+            outputs,
             needs: self.get("needs", values::names),
             params: self.params(),
             egress: self.get("egress", values::texts).unwrap_or_default(),
@@ -190,7 +215,9 @@ impl<'a> Reader<'a, '_> {
     /// A key that takes one of some words, which stand in the table of keys.
     fn word(&mut self, key: &str) -> Option<String> {
         let node = self.node(key)?;
-        let Some(Shape::Choice(words)) = step_key(key).map(|known| known.shape) else { return None };
+        let Some(Shape::Choice(words)) = step_key(key).map(|known| known.shape) else {
+            return None;
+        };
         values::choice(node, key, words, self.faults)
     }
 
@@ -205,7 +232,9 @@ impl<'a> Reader<'a, '_> {
 
     fn params(&mut self) -> serde_json::Value {
         let empty = || serde_json::Value::Object(serde_json::Map::new());
-        let Some(node) = self.node("params").filter(|node| !node.is_null()) else { return empty() };
+        let Some(node) = self.node("params").filter(|node| !node.is_null()) else {
+            return empty();
+        };
         match values::mapping(node, "params", self.faults) {
             Some(_) => values::any(node),
             None => empty(),

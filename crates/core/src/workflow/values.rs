@@ -8,6 +8,7 @@ use super::model::OutputName;
 use super::units;
 use super::yaml::{Key, Node, Plain, Value, resolve};
 use crate::id::Name;
+use crate::limits::DIAGNOSTICS_MAX;
 
 /// Where faults go.
 pub(super) type Faults = Vec<Fault>;
@@ -72,7 +73,8 @@ pub(super) fn choice(node: &Node, what: &str, words: &[&str], faults: &mut Fault
         return Some(text.clone());
     }
     let message = format!("`{what}` must be {options}, not {}", quoted(text));
-    let hint = did_you_mean(text, words.iter().copied()).map_or_else(|| format!("write {options}"), |word| format!("did you mean `{word}`?"));
+    let hint =
+        did_you_mean(text, words.iter().copied()).map_or_else(|| format!("write {options}"), |word| format!("did you mean `{word}`?"));
     faults.push(Fault::error("workflow/value", node.place, message, hint));
     None
 }
@@ -128,7 +130,9 @@ pub(super) fn names(node: &Node, what: &str, faults: &mut Faults) -> Option<Vec<
 /// The command of a step: the text of every argument as it was written.
 pub(super) fn argv(node: &Node, what: &str, faults: &mut Faults) -> Option<Vec<String>> {
     let hint = match &node.value {
-        Value::Scalar { text, .. } => format!("write `{what}: [{}]`; no shell reads it", text.split_whitespace().collect::<Vec<_>>().join(", ")),
+        Value::Scalar { text, .. } => {
+            format!("write `{what}: [{}]`; no shell reads it", text.split_whitespace().collect::<Vec<_>>().join(", "))
+        }
         _ => format!("write `{what}: [python, script.py]`"),
     };
     let items = list(node, what, &hint, faults)?;
@@ -149,7 +153,8 @@ pub(super) fn argv(node: &Node, what: &str, faults: &mut Faults) -> Option<Vec<S
 /// `step/output`.
 pub(super) fn output(node: &Node, what: &str, faults: &mut Faults) -> Option<OutputName> {
     let text = text(node, what, faults)?;
-    let parsed = text.split_once('/').and_then(|(step, output)| Some(OutputName { step: Name::new(step).ok()?, output: Name::new(output).ok()? }));
+    let parsed =
+        text.split_once('/').and_then(|(step, output)| Some(OutputName { step: Name::new(step).ok()?, output: Name::new(output).ok()? }));
     if parsed.is_none() {
         let message = format!("`{what}` must name an output as step/output, not {}", quoted(&text));
         faults.push(Fault::error("workflow/type", node.place, message, "write for instance `preprocess/train`"));
@@ -260,7 +265,9 @@ pub(super) fn any(node: &Node) -> serde_json::Value {
 
 /// A fault for a key that does not exist, with the nearest that does.
 pub(super) fn unknown_key<'a>(key: &Key, known: impl Iterator<Item = &'a str> + Clone, faults: &mut Faults) {
-    let near = did_you_mean(&key.text, known.clone());
-    let hint = near.map_or_else(|| format!("known keys: {}", known.collect::<Vec<_>>().join(", ")), |word| format!("did you mean `{word}`?"));
+    // what is not shown needs no suggestion
+    let near = if faults.len() > DIAGNOSTICS_MAX { None } else { did_you_mean(&key.text, known.clone()) };
+    let hint =
+        near.map_or_else(|| format!("known keys: {}", known.collect::<Vec<_>>().join(", ")), |word| format!("did you mean `{word}`?"));
     faults.push(Fault::error("workflow/unknown-key", key.place, format!("unknown key {}", quoted(&key.text)), hint));
 }
