@@ -11,7 +11,7 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit};
 
 use crate::wire::Order;
-use crate::{landlock, seccomp};
+use crate::{landlock, seccomp, syscall};
 
 const OPEN_FILES_MAX: u64 = 4096;
 
@@ -20,6 +20,7 @@ pub(crate) fn confine(order: &Order) -> Result<(), (&'static str, io::Error)> {
     let at = |stage: &'static str| move |error: io::Error| (stage, error);
     rustix::process::setsid().map_err(|error| ("setsid", error.into()))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| ("no_new_privs", error.into()))?;
+    syscall::close_on_exec().map_err(at("descriptors"))?;
     limit(order).map_err(at("resource limits"))?;
     rustix::process::chdir(order.workdir.as_str())
         .map_err(|error| ("working folder", error.into()))?;
@@ -31,7 +32,8 @@ fn limit(order: &Order) -> io::Result<()> {
     // 1, not 0: the kernel runs a core_pattern pipe at 0, but not at 1, and no core file fits in one byte.
     bound(Resource::Core, 1)?;
     bound(Resource::Nofile, OPEN_FILES_MAX)?;
-    bound(Resource::Fsize, order.disk_bytes)?;
+    // A page more than fits: what is written in full meets the full disk, a plain error, before the signal.
+    bound(Resource::Fsize, order.disk_bytes.saturating_add(4096))?;
     bound(
         Resource::Nproc,
         u64::from(order.processes).saturating_add(1),

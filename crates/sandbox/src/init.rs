@@ -28,7 +28,9 @@ pub fn init_main() {
     {
         return;
     }
-    let control = syscall::take_control();
+    let Ok(control) = syscall::take_control() else {
+        syscall::exit_now(1)
+    };
     let code = match serve(control.as_fd()) {
         Ok(()) => 0,
         Err((stage, error)) => {
@@ -60,8 +62,7 @@ fn serve(control: BorrowedFd<'_>) -> Staged<()> {
             io::Error::from_raw_os_error(libc::EOPNOTSUPP),
         ));
     }
-    let out = mounts::enter_root(&order, &sources)?;
-    drop(sources);
+    let out = mounts::enter_root(&order, sources)?;
     syscall::drop_capabilities().map_err(stage("dropping capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(stage("no_new_privs"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)

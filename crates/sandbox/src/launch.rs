@@ -431,6 +431,12 @@ impl Ended {
                 });
                 self.out = fds.into_iter().next();
             }
+            // Pid 1 says it once; twice would mean that somebody else speaks.
+            Message::Exited { .. } if self.status.is_some() => {
+                self.failed = Some(SandboxError::InitLost {
+                    detail: "two reports of one end".into(),
+                });
+            }
             Message::Exited { status } => self.status = Some(status),
             Message::NotExecuted { errno } => {
                 let program = spec.argv.first().cloned().unwrap_or_default();

@@ -64,7 +64,9 @@ pub(crate) fn stage<E: Into<io::Error>>(
 }
 
 /// Lays the root out and moves into it. Returns `/out`.
-pub(crate) fn enter_root(order: &Order, sources: &[OwnedFd]) -> Staged<OwnedFd> {
+pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>) -> Staged<OwnedFd> {
+    // While the host's paths still mean what the launcher meant.
+    let trees = find_trees(order, sources)?;
     let writable = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let root = tmpfs(
         &[("size", "16m"), ("nr_inodes", "65536"), ("mode", "0755")],
@@ -82,7 +84,7 @@ pub(crate) fn enter_root(order: &Order, sources: &[OwnedFd]) -> Staged<OwnedFd> 
     .map_err(stage("attaching the root"))?;
     let root = Root { fd: root };
     root.place_covers().map_err(stage("making masks"))?;
-    root.place_mounts(order, sources)?;
+    root.place_mounts(order, &trees)?;
     root.place_proc().map_err(stage("mounting /proc"))?;
     root.place_devices().map_err(stage("making /dev"))?;
     let out = root
@@ -119,8 +121,8 @@ impl Root {
         )?)
     }
 
-    fn place_mounts(&self, order: &Order, sources: &[OwnedFd]) -> Staged<()> {
-        let mut pairs: Vec<(&OrderMount, &OwnedFd)> = order.mounts.iter().zip(sources).collect();
+    fn place_mounts(&self, order: &Order, trees: &[OwnedFd]) -> Staged<()> {
+        let mut pairs: Vec<(&OrderMount, &OwnedFd)> = order.mounts.iter().zip(trees).collect();
         // Outer places first, so that an inner mount lands on top; otherwise in the given order.
         pairs.sort_by_key(|(mount, _)| {
             mount
@@ -129,30 +131,21 @@ impl Root {
                 .filter(|part| !part.is_empty())
                 .count()
         });
-        for (mount, source) in pairs {
-            self.place_mount(mount, source)
+        for (mount, tree) in pairs {
+            self.place_mount(mount, tree)
                 .map_err(stage(format!("mount `{}`", mount.target)))?;
         }
         Ok(())
     }
 
-    fn place_mount(&self, mount: &OrderMount, source: &OwnedFd) -> io::Result<()> {
-        if mount.shape == Shape::Mask {
-            let (parent, name) = mount.target.rsplit_once('/').unwrap_or(("", &mount.target));
-            return self.mask(&self.folder(parent)?, name);
-        }
-        let reopened;
-        let tree = match &mount.reopen {
-            None => source,
-            Some(path) => {
-                reopened = reopen(path, source)?;
-                restrict(&reopened, mount.exec)?;
-                &reopened
-            }
-        };
+    fn place_mount(&self, mount: &OrderMount, tree: &OwnedFd) -> io::Result<()> {
         let target = match mount.shape {
+            Shape::Mask => {
+                let (parent, name) = mount.target.rsplit_once('/').unwrap_or(("", &mount.target));
+                return self.mask(&self.folder(parent)?, name);
+            }
             Shape::Folder => self.folder(&mount.target)?,
-            Shape::File | Shape::Mask => self.file(&mount.target)?,
+            Shape::File => self.file(&mount.target)?,
         };
         attach(tree.as_fd(), target.as_fd())
     }
@@ -340,6 +333,19 @@ pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         | OpenTreeFlags::AT_EMPTY_PATH
         | OpenTreeFlags::AT_RECURSIVE;
     Ok(open_tree(source, "", flags)?)
+}
+
+/// The mounts ready to be placed: handed over as such, or found again by path and restricted here.
+fn find_trees(order: &Order, sources: Vec<OwnedFd>) -> Staged<Vec<OwnedFd>> {
+    let found = order.mounts.iter().zip(sources).map(|(mount, source)| {
+        let Some(path) = &mount.reopen else {
+            return Ok(source);
+        };
+        reopen(path, &source)
+            .and_then(|tree| restrict(&tree, mount.exec).map(|()| tree))
+            .map_err(stage(format!("mount `{}`", mount.target)))
+    });
+    found.collect()
 }
 
 /// For a launcher without `CAP_SYS_ADMIN`: the same file, found again by path in this namespace, or an error.

@@ -271,10 +271,26 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
     check(set_capabilities(0)).map(|_| ())
 }
 
-/// Takes the control socket that the launcher left at its fixed number.
-pub(crate) fn take_control() -> OwnedFd {
+/// Takes the control socket that the launcher left at its fixed number, and closes it for programs executed later.
+pub(crate) fn take_control() -> io::Result<OwnedFd> {
     // SAFETY: called once, first thing in the init program, where 3 is the control socket and nobody else owns it.
-    unsafe { OwnedFd::from_raw_fd(CONTROL_FD) }
+    let control = unsafe { OwnedFd::from_raw_fd(CONTROL_FD) };
+    close_on_exec()?;
+    Ok(control)
+}
+
+/// Every descriptor but the standard three is closed by the next `execve`.
+pub(crate) fn close_on_exec() -> io::Result<()> {
+    // SAFETY: integers only; nothing is closed yet.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3u32,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    })
+    .map(|_| ())
 }
 
 /// Undoes the launcher's blocking of all signals.

@@ -41,6 +41,9 @@ struct Described {
     /// Run it so many times and report the last; for measurements.
     #[serde(default)]
     repeat: Option<u32>,
+    /// A file swapped for another of the same name once the mounts are open.
+    #[serde(default)]
+    replace_after_opening: Option<String>,
     #[serde(default)]
     cancel_after_ms: Option<u64>,
 }
@@ -132,6 +135,14 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
         },
         capture: true,
     };
+    if let Some(path) = &described.replace_after_opening {
+        let swap = std::fs::rename(path, format!("{path}.old"))
+            .and_then(|()| std::fs::write(path, "second"));
+        swap.map_err(|error| SandboxError::Setup {
+            stage: "swapping".into(),
+            source: error,
+        })?;
+    }
     let cancel = Cancel::new();
     if let Some(after) = described.cancel_after_ms {
         let switch = cancel.clone();

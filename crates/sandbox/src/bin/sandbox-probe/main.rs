@@ -6,11 +6,29 @@
 //! **Invariant:** an attack prints `ALLOWED` only if it saw the effect.
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 #![expect(clippy::print_stderr, reason = "its output is its result")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a program of attacks writes, executes and exits as it likes"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "constant structures of the kernel"
+)]
 
+#[cfg(target_os = "linux")]
+mod attack;
+#[cfg(target_os = "linux")]
 mod drive;
+#[cfg(target_os = "linux")]
+mod effects;
+#[cfg(target_os = "linux")]
+mod kernel;
+#[cfg(target_os = "linux")]
+mod verdict;
 
 use std::process::ExitCode;
 
+#[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     seaworthy_sandbox::init_main();
     let arguments: Vec<String> = std::env::args().collect();
@@ -18,9 +36,35 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["noop"] => ExitCode::SUCCESS,
         ["drive"] => drive::drive(),
-        _ => {
-            eprintln!("usage: sandbox-probe noop|drive|attack NAME");
-            ExitCode::from(2)
+        ["whoami"] => {
+            println!("{}", kernel::user().1);
+            ExitCode::SUCCESS
         }
+        ["attack", name, arguments @ ..] => match attack::attack(name, arguments) {
+            Some(verdict) => {
+                println!("{verdict}");
+                ExitCode::SUCCESS
+            }
+            None => unknown(name),
+        },
+        ["behave", name, rest @ ..] => {
+            match attack::behave(name, rest.first().copied().unwrap_or_default()) {
+                Some(code) => ExitCode::from(code),
+                None => unknown(name),
+            }
+        }
+        _ => unknown(""),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn unknown(name: &str) -> ExitCode {
+    eprintln!("`{name}`: usage: sandbox-probe noop|whoami|drive|attack NAME …|behave NAME …");
+    ExitCode::from(2)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() -> ExitCode {
+    eprintln!("the sandbox needs Linux");
+    ExitCode::from(2)
 }

@@ -1,0 +1,18 @@
+//! The sandbox from outside: a battery of attacks with controls, ends of runs, outputs, ordinary users.
+//!
+//! In: the probe program. Out: pass or fail.
+//!
+//! **Invariant:** an attack counts as stopped only if the same attack works without the sandbox, or the table says why that
+//! cannot be tried.
+#![cfg(target_os = "linux")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests start programs and write files"
+)]
+
+mod battery;
+mod closures;
+mod ends;
+mod harness;
+mod ordinary;
+mod outputs;
