@@ -9,6 +9,12 @@
     clippy::disallowed_methods,
     reason = "tests start programs and write files"
 )]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation is a failed test; the helpers lie outside of test functions"
+)]
 
 mod battery;
 mod closures;

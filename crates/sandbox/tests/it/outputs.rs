@@ -35,104 +35,73 @@ fn outputs_are_collected_from_failed_steps_too() {
     );
 }
 
+/// Shell line, code, part of the message. `py` runs the rest in Python.
+#[rustfmt::skip]
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("ln -s /etc/passwd link", "sandbox/output-kind", "out/link"),
+    ("ln -s / link", "sandbox/output-kind", "out/link"),
+    ("mkdir d && echo 1 > x && ln x d/second", "sandbox/output-kind", "hard link"),
+    ("py os.mkfifo('pipe')", "sandbox/output-kind", "out/pipe"),
+    ("py socket.socket(socket.AF_UNIX).bind('sock')", "sandbox/output-kind", "out/sock"),
+    (r"py open('a\nb','w')", "sandbox/output-name", r"\n"),
+    (r"py open('a\x1b[2J','w')", "sandbox/output-name", r"\x1b"),
+    (r"py open(b'\xff','w')", "sandbox/output-name", r"\xff"),
+    (r"py open('a\u202eb','w')", "sandbox/output-name", "direction mark"),
+    ("py [os.truncate(os.open(name,65),60*2**20) for name in ('a','b')]", "sandbox/output-limit", "bytes"),
+    ("py [open(str(i),'w') for i in range(150)]", "sandbox/output-limit", "100 files"),
+    ("py os.makedirs('/'.join(['d']*40))", "sandbox/output-limit", "nested"),
+];
+
+fn written(line: &str) -> Value {
+    let Some(python) = line.strip_prefix("py ") else {
+        return outputs(line);
+    };
+    let mut described = script("");
+    described["argv"] = json!([
+        "/usr/bin/python3",
+        "-c",
+        format!("import os, socket; {python}")
+    ]);
+    described["workdir"] = json!("/out/out");
+    described["env"] = json!({"PYTHONUTF8": "1"});
+    described["closures"] = json!(["host", "/usr/bin/python3"]);
+    drive(&described)
+}
+
 #[test]
 fn everything_but_plain_files_is_refused_by_name() {
-    let python = "import os,socket; ";
-    let by_python = |text: &str| format!("/usr/bin/python3 -c '{python}{text}'");
-    let cases = [
-        (
-            "ln -s /etc/passwd link".to_owned(),
-            "sandbox/output-kind",
-            "out/link",
-        ),
-        ("ln -s / link".to_owned(), "sandbox/output-kind", "out/link"),
-        (
-            "mkdir d && echo 1 > x && ln x d/second".to_owned(),
-            "sandbox/output-kind",
-            "hard link",
-        ),
-        (
-            "ln /in/data linked || ln -s x linked".to_owned(),
-            "sandbox/output-kind",
-            "out/linked",
-        ),
-        (
-            by_python("os.mkfifo(\"pipe\")"),
-            "sandbox/output-kind",
-            "out/pipe",
-        ),
-        (
-            by_python("socket.socket(socket.AF_UNIX).bind(\"sock\")"),
-            "sandbox/output-kind",
-            "out/sock",
-        ),
-        (
-            by_python("open(\"a\\nb\",\"w\")"),
-            "sandbox/output-name",
-            "\\n",
-        ),
-        (
-            by_python("open(\"a\\x1b[2J\",\"w\")"),
-            "sandbox/output-name",
-            "\\x1b",
-        ),
-        (
-            by_python("open(b\"\\xff\",\"w\")"),
-            "sandbox/output-name",
-            "\\xff",
-        ),
-        (
-            by_python("open(\"a\\u202eb\",\"w\")"),
-            "sandbox/output-name",
-            "direction mark",
-        ),
-        (
-            by_python(
-                "os.truncate(os.open(\"sparse\",65),60*2**20); os.truncate(os.open(\"second\",65),60*2**20)",
-            ),
-            "sandbox/output-limit",
-            "bytes",
-        ),
-        (
-            by_python("[open(str(i),\"w\") for i in range(150)]"),
-            "sandbox/output-limit",
-            "100 files",
-        ),
-        (
-            by_python("os.makedirs(\"/\".join([\"d\"]*40))"),
-            "sandbox/output-limit",
-            "nested",
-        ),
-        (
-            "echo 1 > x && chmod 0 x && mkdir d && echo > d/y && chmod 0 d".to_owned(),
-            "",
-            "",
-        ),
-    ];
-    for (text, code, told) in cases {
-        let mut described = script(&format!("cd /out/out && {text}"));
-        described["closures"] = json!(["host", "/usr/bin/python3"]);
-        let outcome = drive(&described);
-        if code.is_empty() {
-            // Root reads it all the same; an ordinary user gets an error that names it. Never a silent hole.
-            let (files, error) = (
-                &outcome["outputs"][0]["files"],
-                &outcome["outputs"]["error"]["code"],
-            );
-            assert!(
-                files.as_array().is_some_and(|files| files.len() == 2)
-                    || error == "sandbox/output-read",
-                "{outcome}"
-            );
-            continue;
-        }
+    for (line, code, told) in REFUSED {
+        let outcome = written(line);
+        assert_eq!(outcome["exit"], json!({"code": 0}), "{line}: {outcome}");
         assert_eq!(
-            outcome["outputs"]["error"]["code"], code,
-            "{text}: {outcome}"
+            outcome["outputs"]["error"]["code"], *code,
+            "{line}: {outcome}"
         );
         let message = outcome["outputs"]["error"]["message"].as_str().unwrap();
-        assert!(message.contains(told), "{text}: {message}");
+        assert!(message.contains(told), "{line}: {message}");
     }
+}
+
+/// Root reads it all the same; an ordinary user gets an error that names it. Never a silent hole.
+#[test]
+fn what_cannot_be_read_is_not_skipped() {
+    let outcome = outputs("echo 1 > x && mkdir d && echo 1 > d/y && chmod 0 x d");
+    let files = outcome["outputs"][0]["files"].as_array().map(Vec::len);
+    let code = &outcome["outputs"]["error"]["code"];
+    assert!(
+        files == Some(2) || code == "sandbox/output-read",
+        "{outcome}"
+    );
+}
+
+/// 45: an input has one name, in its own place.
+#[test]
+fn inputs_cannot_be_linked_into_outputs() {
+    let mut described = script("ln /probe /out/out/linked");
+    described["outputs"] = json!(["out"]);
+    let outcome = drive(&described);
+    assert_ne!(outcome["exit"], json!({"code": 0}), "{outcome}");
+    assert_eq!(outcome["outputs"], json!([{"name": "out", "files": []}]));
 }
 
 #[test]

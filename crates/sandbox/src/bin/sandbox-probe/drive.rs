@@ -79,46 +79,13 @@ pub(crate) fn drive() -> ExitCode {
 
 fn run(described: &Described) -> Result<Outcome, SandboxError> {
     let limit = |name: &str, default: u64| described.limits.get(name).copied().unwrap_or(default);
-    let mut wanted = described.mounts.clone();
-    for name in &described.closures {
-        let closure = match name.as_str() {
-            "host" => seaworthy_sandbox::host_closure(),
-            python => seaworthy_sandbox::interpreter_closure(Path::new(python)),
-        };
-        let failed = |error: ClosureError| SandboxError::Spec {
-            what: error.to_string(),
-        };
-        for file in closure.map_err(failed)? {
-            wanted.push((
-                file.source.display().to_string(),
-                file.target.display().to_string(),
-                true,
-            ));
-        }
-    }
-    let mounts = wanted.into_iter().map(|(source, target, exec)| {
-        let opened = File::options()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-            .open(&source);
-        opened
-            .map(|file| Mount {
-                source: OwnedFd::from(file),
-                target,
-                exec,
-            })
-            .map_err(|error| SandboxError::Setup {
-                stage: format!("opening {source}"),
-                source: error,
-            })
-    });
     let spec = Spec {
         profile: described.profile.parse::<Profile>()?,
         argv: described.argv.clone(),
         env: described.env.clone(),
         workdir: described.workdir.clone().unwrap_or_else(|| "/tmp".into()),
         hostname: "step".into(),
-        mounts: mounts.collect::<Result<_, _>>()?,
+        mounts: mounts(described)?,
         links: described.links.clone(),
         outputs: described.outputs.clone(),
         limits: Limits {
@@ -152,6 +119,45 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
         });
     }
     seaworthy_sandbox::run(spec, &cancel)
+}
+
+fn mounts(described: &Described) -> Result<Vec<Mount>, SandboxError> {
+    let mut wanted = described.mounts.clone();
+    for name in &described.closures {
+        let closure = match name.as_str() {
+            "host" => seaworthy_sandbox::host_closure(),
+            python => seaworthy_sandbox::interpreter_closure(Path::new(python)),
+        };
+        let failed = |error: ClosureError| SandboxError::Spec {
+            what: error.to_string(),
+        };
+        for file in closure.map_err(failed)? {
+            wanted.push((
+                file.source.display().to_string(),
+                file.target.display().to_string(),
+                true,
+            ));
+        }
+    }
+    wanted
+        .into_iter()
+        .map(|(source, target, exec)| {
+            let opened = File::options()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+                .open(&source);
+            opened
+                .map(|file| Mount {
+                    source: OwnedFd::from(file),
+                    target,
+                    exec,
+                })
+                .map_err(|error| SandboxError::Setup {
+                    stage: format!("opening {source}"),
+                    source: error,
+                })
+        })
+        .collect()
 }
 
 fn shown(outcome: Outcome) -> Value {
