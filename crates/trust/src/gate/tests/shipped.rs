@@ -1,0 +1,90 @@
+//! The shipped gates: their cases, and no mutant that survives.
+
+use super::*;
+
+fn shipped() -> Vec<Gate> {
+    builtin()
+        .iter()
+        .map(|(name, files)| Gate::load(name, files, Digest::of(name.as_bytes())).unwrap_or_else(|error| panic!("{error}")))
+        .collect()
+}
+
+#[test]
+fn shipped_gates_satisfy_their_cases() {
+    for gate in shipped() {
+        let results = test_cases(&gate, gate.cases());
+        assert!(results.len() > 20);
+        let failed: Vec<String> =
+            results.iter().filter(|r| !r.ok).map(|r| format!("{}: {} {:?}", r.name, r.message, r.decision.reasons)).collect();
+        assert!(failed.is_empty(), "{}: {failed:#?}", gate.name());
+    }
+}
+
+#[test]
+fn no_mutant_of_passing_evidence_passes() {
+    for gate in shipped() {
+        for case in gate.cases().iter().filter(|case| case.deny_checks.is_empty()) {
+            let report = mutate_input(&gate, &case.name, &case.input, &case.expectation(&gate));
+
+            assert!(report.ok(), "{report:#?}");
+        }
+    }
+}
+
+#[test]
+fn no_mutant_of_a_shipped_policy_goes_unnoticed() {
+    for gate in shipped() {
+        let report = mutate_policy(&gate, gate.cases());
+        assert!(report.ok(), "{report:#?}");
+    }
+}
+
+#[test]
+fn every_file_of_policies_is_embedded() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies");
+    let mut folders = 0;
+    for (name, files) in builtin() {
+        folders += 1;
+        let mut found = GateFiles::new();
+        for (folder, prefix) in [(root.join(name), ""), (root.join(name).join("cases"), "cases/")] {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_file() {
+                    let file = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
+                    found.insert(file, std::fs::read(path).unwrap());
+                }
+            }
+        }
+        assert!(files == found, "{name}: builtin.rs does not list what lies in policies/{name}");
+    }
+    assert_eq!(std::fs::read_dir(root).unwrap().count(), folders);
+}
+
+#[test]
+fn a_gate_whose_cases_are_few_lets_mutants_live() {
+    // the control of the mutation test: with one passing case alone, most mutants go unnoticed
+    for gate in shipped() {
+        let passing: Vec<Case> = gate.cases().iter().filter(|case| case.deny_checks.is_empty()).take(1).cloned().collect();
+        let report = mutate_policy(&gate, &passing);
+        assert!(!report.ok() && !report.survivors.is_empty());
+    }
+}
+
+/// `cargo test -p seaworthy-trust --release -- --ignored --nocapture decision_time` prints the figure.
+#[test]
+#[ignore = "a measurement"]
+fn decision_time() {
+    for gate in shipped() {
+        let case = &gate.cases().iter().find(|case| case.deny_checks.is_empty()).unwrap();
+        let (input, expected) = (seaworthy_core::json_strict::to_canonical(&case.input), case.expectation(&gate));
+        let mut times: Vec<u128> = (0..500)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                assert!(gate.decide(&input, &expected).pass);
+                start.elapsed().as_micros()
+            })
+            .collect();
+        times.sort_unstable();
+        println!("{}: p50 {} us, p99 {} us", gate.name(), times[250], times[495]);
+    }
+}
