@@ -20,7 +20,7 @@ const BINARY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Folders within folders of a standard library.
 const DEPTH_MAX: usize = 32;
 /// Never hashed, never shown to a step.
-const HIDDEN: [&str; 3] = ["__pycache__", "site-packages", "dist-packages"];
+pub(super) const HIDDEN: [&str; 3] = ["__pycache__", "site-packages", "dist-packages"];
 
 /// An interpreter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,11 +43,20 @@ pub struct Interpreter {
     pub digest: Digest,
 }
 
-/// The first of `candidates` that is a CPython 3.9 or later.
+/// The first of `candidates` that is a CPython 3.9 or later. Hashes some 100 MB: about 0.15 s.
 pub fn find_interpreter(candidates: &[PathBuf]) -> Result<Interpreter, EnvironmentError> {
+    find_with(candidates, &mut |interpreter| digest_of(interpreter))
+}
+
+/// The same, with the digest from `digest`.
+pub(super) fn find_with(candidates: &[PathBuf], digest: &mut dyn FnMut(&Interpreter) -> std::io::Result<Digest>) -> Result<Interpreter, EnvironmentError> {
     let mut tried = Vec::new();
     for candidate in candidates {
-        match examine(candidate) {
+        let found = examine(candidate).and_then(|mut interpreter| {
+            interpreter.digest = digest(&interpreter).map_err(|error| error.to_string())?;
+            Ok(interpreter)
+        });
+        match found {
             Ok(interpreter) => return Ok(interpreter),
             Err(reason) => tried.push(format!("`{}`: {reason}", candidate.display())),
         }
@@ -83,13 +92,14 @@ impl Interpreter {
     }
 }
 
+/// All but the digest.
 fn examine(candidate: &Path) -> Result<Interpreter, String> {
     let path = real_binary(candidate)?;
     let prefix = path.parent().and_then(Path::parent).ok_or("it lies in no `bin` folder")?.to_path_buf();
     let (stdlib, minor) = standard_library(&path, &prefix)?;
     let libpython = needed_library(&path, &prefix, minor)?;
     let patch = patch_level(&prefix, libpython.as_deref().unwrap_or(&path), minor)?;
-    let mut interpreter = Interpreter {
+    Ok(Interpreter {
         platform: format!("linux_{}", std::env::consts::ARCH),
         abi_tag: format!("cp3{minor}"),
         version: (3, minor, patch),
@@ -98,9 +108,7 @@ fn examine(candidate: &Path) -> Result<Interpreter, String> {
         prefix,
         stdlib,
         libpython,
-    };
-    interpreter.digest = digest_of(&interpreter).map_err(|error| error.to_string())?;
-    Ok(interpreter)
+    })
 }
 
 /// Follows links and pyenv's shims to an ELF file with the execute bit.
@@ -213,7 +221,7 @@ fn versions_in(bytes: &[u8], minor: u32) -> Vec<u32> {
     found
 }
 
-fn digest_of(interpreter: &Interpreter) -> std::io::Result<Digest> {
+pub(super) fn digest_of(interpreter: &Interpreter) -> std::io::Result<Digest> {
     let (major, minor, patch) = interpreter.version;
     let libpython = interpreter.libpython.as_deref().map(file_digest).transpose()?;
     let mut stdlib = Hasher::new();

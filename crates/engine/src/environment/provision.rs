@@ -87,10 +87,30 @@ pub struct Environment {
     pub(super) folder: OwnedFd,
 }
 
-/// Gets the environment that `requirements` locks.
+/// The wheels of a lock, in the store: enough to name the environment, for a lock file or to reuse outputs by digest.
+#[derive(Debug)]
+pub struct Resolved {
+    /// Names the environment: wheels, interpreter, layout.
+    pub digest: Digest,
+    /// The artifact of the wheels, in the store.
+    pub wheels_artifact: ArtifactRef,
+    /// Its wheels, sorted by file name.
+    pub wheels: Vec<StoredWheel>,
+    /// What was enforced while downloading; `None` if the store had the wheels.
+    pub downloaded: Option<Enforced>,
+}
+
+/// Gets the environment that `requirements` locks: [`resolve`], then [`Resolved::realise`].
 pub fn provision(requirements: &Requirements, with: &Provision<'_>) -> Result<Environment, EnvironmentError> {
+    resolve(requirements, with)?.realise(with)
+}
+
+/// Finds the wheels in the store or downloads them. Does not read wheels that the store has: [`Resolved::realise`] does.
+pub fn resolve(requirements: &Requirements, with: &Provision<'_>) -> Result<Resolved, EnvironmentError> {
     let hint = hint_path(with.cache_dir, &requirements.digest(), &with.interpreter.digest);
-    let stored = with.known.into_iter().chain(read_hint(&hint)).find_map(|digest| stored_wheels(requirements, with, &digest));
+    // nothing to ask the index for
+    let empty = if requirements.entries().is_empty() { Some(with.artifacts.put_files(Vec::new())?.1.digest) } else { None };
+    let stored = empty.into_iter().chain(with.known).chain(read_hint(&hint)).find_map(|digest| stored_wheels(requirements, with, &digest));
     let (manifest, wheels, downloaded) = match stored {
         Some((manifest, wheels)) => (manifest, wheels, None),
         None => {
@@ -102,17 +122,24 @@ pub fn provision(requirements: &Requirements, with: &Provision<'_>) -> Result<En
     };
     let digests: Vec<Digest> = wheels.iter().map(|wheel| wheel.digest).collect();
     let digest = environment_digest(&digests, with.interpreter);
-    let tree = realise(&wheels, with.artifacts, with.cache_dir, &digest)?;
-    Ok(Environment {
-        digest,
-        wheels_artifact: manifest.reference(),
-        wheels,
-        tree: tree.reference,
-        interpreter: with.interpreter.clone(),
-        downloaded,
-        host: HostFiles::with(with.interpreter)?,
-        folder: tree.folder,
-    })
+    Ok(Resolved { digest, wheels_artifact: manifest.reference(), wheels, downloaded })
+}
+
+impl Resolved {
+    /// Unpacks the wheels, or finds the tree in the cache; hashes every byte of both.
+    pub fn realise(self, with: &Provision<'_>) -> Result<Environment, EnvironmentError> {
+        let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest)?;
+        Ok(Environment {
+            digest: self.digest,
+            wheels_artifact: self.wheels_artifact,
+            wheels: self.wheels,
+            tree: tree.reference,
+            interpreter: with.interpreter.clone(),
+            downloaded: self.downloaded,
+            host: HostFiles::with(with.interpreter)?,
+            folder: tree.folder,
+        })
+    }
 }
 
 /// The wheels of an earlier download, if the store still has them all and they are those of this lock.

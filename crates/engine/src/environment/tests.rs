@@ -368,3 +368,58 @@ fn what_is_no_interpreter_is_named_with_its_reason() {
         assert!(text.contains(part), "{text}");
     }
 }
+
+/// A tree that looks like an interpreter, for changes that the real one must not suffer.
+fn fake_interpreter(root: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let lib = root.join("lib/python3.11");
+    let write = |path: &Path, bytes: &[u8]| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::OpenOptions::new().create(true).write(true).truncate(true).open(path).unwrap().write_all(bytes).unwrap();
+    };
+    let binary = root.join("bin/python3.11");
+    write(&binary, b"\x7fELF Py_BytesMain \x003.11.9\x00");
+    std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["os.py", "json/__init__.py", "__pycache__/os.cpython-311.pyc", "site-packages/six.py"] {
+        write(&lib.join(name), b"x");
+    }
+    binary
+}
+
+#[test]
+fn the_interpreters_digest_covers_what_a_step_sees_and_nothing_else() {
+    let folder = Folder::new();
+    let memo = folder.0.join("state");
+    let binary = fake_interpreter(&folder.0);
+    let base = find_interpreter(std::slice::from_ref(&binary)).unwrap();
+    assert_eq!((base.version, base.abi_tag.as_str()), ((3, 11, 9), "cp311"));
+    let lib = folder.0.join("lib/python3.11");
+    // (file, whether the digest must change)
+    let cases = [
+        (lib.join("__pycache__/os.cpython-311.pyc"), false),
+        (lib.join("site-packages/six.py"), false),
+        (lib.join("json/__init__.py"), true),
+        (lib.join("json/new.py"), true),
+        (binary.clone(), true),
+    ];
+    for (file, changes) in cases {
+        let before = find_interpreter(std::slice::from_ref(&binary)).unwrap().digest;
+        assert_eq!(find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap().digest, before);
+        std::fs::OpenOptions::new().create(true).append(true).open(&file).unwrap().write_all(b"y").unwrap();
+        let after = find_interpreter(std::slice::from_ref(&binary)).unwrap().digest;
+        assert_eq!(before != after, changes, "{}", file.display());
+        // with the memory of the time before the change, and again from the memory of the change
+        for _ in 0..2 {
+            assert_eq!(find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap().digest, after, "{}", file.display());
+        }
+    }
+    // a change that keeps size and mtime is still seen: ctime cannot be set
+    let file = lib.join("os.py");
+    let times = std::fs::metadata(&file).unwrap().modified().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let handle = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    (&handle).write_all(b"z").unwrap();
+    handle.set_modified(times).unwrap();
+    let after = find_interpreter(std::slice::from_ref(&binary)).unwrap().digest;
+    assert_eq!(find_interpreter_remembered(&[binary], &memo).unwrap().digest, after);
+}

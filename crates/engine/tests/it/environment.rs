@@ -137,25 +137,80 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o444)).unwrap();
 }
 
-/// Run with `--ignored --nocapture`: 100 MB from the index.
+fn example(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/secure-ml-pipeline").join(path).canonicalize().unwrap()
+}
+
+fn mount(source: &Path, target: &str) -> seaworthy_sandbox::Mount {
+    seaworthy_sandbox::Mount { source: std::fs::File::open(source).unwrap().into(), target: target.into(), exec: false }
+}
+
+/// One step of the example as the engine runs it, by hand; its outputs are written below `to`.
+fn example_step(environment: &Environment, script: &str, input: (&str, &Path), outputs: &[&str], to: &Path) {
+    let Setting { mut mounts, links, mut env } = environment.setting().unwrap();
+    let params = to.join("params.json");
+    write(&params, b"null\n");
+    mounts.extend([mount(&example("src"), "/code"), mount(input.1, &format!("/in/{}", input.0)), mount(&params, "/params.json")]);
+    for (key, value) in [("SEAWORTHY_INPUTS", "/in"), ("SEAWORTHY_OUTPUTS", "/out"), ("SEAWORTHY_PARAMS", "/params.json")] {
+        env.insert(key.into(), value.into());
+    }
+    let limits = Limits { memory_bytes: 4 << 30, cpu_milli: None, processes: 64, disk_bytes: 1 << 30, timeout: Duration::from_secs(300), log_bytes: 1 << 16, output_files: 10 };
+    let argv = vec!["python".into(), script.into()];
+    let outputs = outputs.iter().map(|name| (*name).to_owned()).collect();
+    let spec = Spec { profile: Profile::Strict, argv, env, workdir: "/code".into(), hostname: "step".into(), mounts, links, outputs, limits, capture: true };
+    let begun = Instant::now();
+    let outcome = seaworthy_sandbox::run(spec, &Cancel::new()).unwrap();
+    println!("{script}: {:?} in {:?}, {:?}: {}", outcome.exit, begun.elapsed(), outcome.usage, said(&outcome));
+    assert_eq!(outcome.exit, Exit::Code(0));
+    for output in outcome.outputs.unwrap() {
+        std::fs::create_dir(to.join(&output.name)).unwrap();
+        for mut file in output.files {
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut file.file, &mut bytes).unwrap();
+            println!("  {}/{}: {} bytes, {}", output.name, file.path, bytes.len(), seaworthy_core::digest::Digest::of(&bytes));
+            write(&to.join(&output.name).join(&file.path), &bytes);
+        }
+    }
+}
+
+#[test]
+fn the_interpreter_of_this_machine_is_found_and_remembered() {
+    let folder = Folder::new("memo");
+    let found = interpreter();
+    for pass in ["hashed", "remembered"] {
+        let begun = Instant::now();
+        let again = seaworthy_engine::environment::find_interpreter_remembered(std::slice::from_ref(&found.path), &folder.0).unwrap();
+        println!("{pass}: {:?} {:?}", begun.elapsed(), again.version);
+        assert_eq!(again, found);
+    }
+    // what the program says of itself, from inside a sandbox
+    let bench = Bench::new("version");
+    let environment = bench.provision("# no packages\n", false).unwrap();
+    let outcome = run(environment.setting().unwrap(), &["python3", "-c", "import sys, sysconfig; print(sys.version_info[:3], sysconfig.get_config_var('SOABI'))"]);
+    let (major, minor, patch) = found.version;
+    assert!(said(&outcome).contains(&format!("({major}, {minor}, {patch}) cpython-{major}{minor}")), "{}", said(&outcome));
+}
+
+/// Run with `--ignored --nocapture`: 100 MB from the index, and the example's two code steps in their environments.
 #[test]
 #[ignore = "downloads the example's two environments"]
-fn the_examples_environments_can_be_provisioned() {
+fn the_examples_code_runs_in_its_environments_and_gives_the_same_model_twice() {
     let bench = Bench::new("example");
-    for name in ["secure_preproc", "ml_training"] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/secure-ml-pipeline/envs").join(name).join("requirements.lock");
-        let lock = std::fs::read_to_string(path).unwrap();
+    let [preproc, training] = ["secure_preproc", "ml_training"].map(|name| {
+        let lock = std::fs::read_to_string(example("envs").join(name).join("requirements.lock")).unwrap();
         for online in [true, false] {
             let begun = Instant::now();
             let environment = bench.provision(&lock, online).unwrap();
-            println!("{name} online={online}: {:?}, {} wheels, tree {} files {} bytes, {}", begun.elapsed(), environment.wheels.len(), environment.tree.files, environment.tree.bytes, environment.digest);
-            if !online {
-                let program = if name == "ml_training" { "import numpy, skl2onnx, sklearn.ensemble; print(numpy.zeros(3) @ numpy.ones(3))" } else { "import duckdb; print(duckdb.sql('select 42'))" };
-                let begun = Instant::now();
-                let outcome = run(environment.setting().unwrap(), &["python", "-c", program]);
-                println!("  import: {:?} {:?} {}", begun.elapsed(), outcome.exit, said(&outcome));
-                assert_eq!(outcome.exit, Exit::Code(0));
-            }
+            println!("{name} online={online}: {:?}, {} wheels, {} files, {} bytes, {}", begun.elapsed(), environment.wheels.len(), environment.tree.files, environment.tree.bytes, environment.digest);
         }
-    }
+        bench.provision(&lock, false).unwrap()
+    });
+    let models = ["first", "second"].map(|name| {
+        let to = bench.folder.0.join(name);
+        std::fs::create_dir(&to).unwrap();
+        example_step(&preproc, "prepare.py", ("raw", &example("data/raw")), &["train", "holdout"], &to);
+        example_step(&training, "train.py", ("train", &to.join("train")), &["model"], &to);
+        std::fs::read(to.join("model/model.onnx")).unwrap()
+    });
+    assert!(models[0] == models[1] && models[0].len() < 2 << 20);
 }

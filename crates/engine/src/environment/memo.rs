@@ -1,0 +1,83 @@
+//! Remembers the digest of an interpreter whose files have not been touched.
+//!
+//! in: candidates, a folder of the user's state (where trust files live: who can write there decides more than this); out: [`Interpreter`].
+//! **Invariant:** a remembered digest is used only if every file still has the device, inode, size, mode and times (ctime too, which no
+//! program can set) that it had before and after it was hashed.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use seaworthy_core::digest::{Digest, Hasher};
+
+use super::cache::{make_private, random_name};
+use super::error::EnvironmentError;
+use super::interpreter::{HIDDEN, Interpreter, digest_of, find_with};
+
+const DEPTH_MAX: usize = 32;
+
+/// [`super::find_interpreter`], but hashes only what changed since `memo_dir` last saw it: about 10 ms.
+pub fn find_interpreter_remembered(candidates: &[PathBuf], memo_dir: &Path) -> Result<Interpreter, EnvironmentError> {
+    find_with(candidates, &mut |interpreter| {
+        let before = signature(interpreter)?;
+        let place = memo_dir.join(format!("python-{}", before.hex()));
+        if let Some(known) = fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()) {
+            return Ok(known);
+        }
+        let digest = digest_of(interpreter)?;
+        if signature(interpreter)? == before {
+            // not remembering costs time, nothing else
+            let _ = remember(memo_dir, &place, &digest);
+        }
+        Ok(digest)
+    })
+}
+
+fn remember(memo_dir: &Path, place: &Path, digest: &Digest) -> Result<(), EnvironmentError> {
+    make_private(memo_dir)?;
+    let new = memo_dir.join(format!("new-{}", random_name(memo_dir)?));
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(EnvironmentError::io("create", &new))?;
+    file.write_all(format!("{digest}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(EnvironmentError::io("write", &new))?;
+    rustix::fs::rename(&new, place).map_err(EnvironmentError::os("rename", &new))
+}
+
+/// What the file system says about every file that the digest covers.
+fn signature(interpreter: &Interpreter) -> std::io::Result<Digest> {
+    let mut hasher = Hasher::new();
+    hasher.update(format!("{:?} {} {}\n", interpreter.version, interpreter.abi_tag, interpreter.platform).as_bytes());
+    for file in std::iter::once(&interpreter.path).chain(&interpreter.libpython) {
+        note(file, &mut hasher)?;
+    }
+    walk(&interpreter.stdlib, 0, &mut hasher)?;
+    Ok(hasher.finish())
+}
+
+fn walk(folder: &Path, depth: usize, hasher: &mut Hasher) -> std::io::Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(std::io::Error::other("the standard library is nested too deeply"));
+    }
+    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.retain(|entry| !HIDDEN.iter().any(|hidden| entry.file_name() == *hidden));
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            walk(&path, depth + 1, hasher)?;
+        } else {
+            note(&path, hasher)?;
+        }
+    }
+    Ok(())
+}
+
+/// A link is noted itself and by what it leads to.
+fn note(path: &Path, hasher: &mut Hasher) -> std::io::Result<()> {
+    let own = fs::symlink_metadata(path)?;
+    let target = if own.is_symlink() { fs::metadata(path).ok() } else { None };
+    for m in std::iter::once(own).chain(target) {
+        let line = (m.dev(), m.ino(), m.size(), m.mode(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+        hasher.update(format!("{} {line:?}\n", path.display()).as_bytes());
+    }
+    Ok(())
+}
