@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let schemas = [("workflow.schema.json", schema::workflow_schema()), ("settings.schema.json", schema::settings_schema())];
     let mut fresh = true;
     for (name, schema) in schemas {
-        let text = format!("{schema:#}\n");
+        let text = schema::to_text(&schema);
         match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             [] => print!("{text}"),
             ["--write", folder] => {

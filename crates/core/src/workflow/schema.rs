@@ -14,6 +14,24 @@ const CONTAINER: &str = "^(host|[A-Za-z0-9._/-]+:[A-Za-z0-9._-]+)$";
 const PATH: &str = "^(?![/~])(?!.*(^|/)\\.\\.(/|$))[^\\\\]+$";
 const SIZE: &str = "^[0-9]+ ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$";
 
+/// The text of a schema as it is committed: indented, keys sorted, one final newline.
+#[must_use]
+pub fn to_text(schema: &Value) -> String {
+    format!("{:#}\n", sorted(schema))
+}
+
+/// Keys inserted in sorted order: whether serde_json's own map sorts depends on features of unrelated crates.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let ordered: std::collections::BTreeMap<_, _> = fields.iter().collect();
+            Value::Object(ordered.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
 /// Schema of a workflow file.
 #[must_use]
 pub fn workflow_schema() -> Value {
