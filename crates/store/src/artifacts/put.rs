@@ -4,7 +4,7 @@
 //! **Invariant:** temporary file, bytes, fsync, rename, fsync of the folder: in this order, one barrier a call.
 //! **Invariant:** a blob that is there already is compared byte by byte; one that differs is replaced and kept in `quarantine/`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -383,12 +383,13 @@ impl<'a> Batch<'a> {
             for staged in &mut self.staged {
                 new_shards |= place(self.store, staged)?;
             }
-            let shards: BTreeMap<String, Digest> =
-                self.seen.iter().map(|digest| (digest.hex().chars().take(2).collect(), *digest)).collect();
-            for shard in shards.keys() {
-                let folder = folders::folder_in(&self.store.blobs, shard)
-                    .map_err(StoreError::os("open", dir.join("blobs").join(shard)))?;
-                group.sync(&folder).map_err(StoreError::io("sync", dir.join("blobs").join(shard)))?;
+            let shards: BTreeSet<u8> =
+                self.seen.iter().filter_map(|digest| digest.as_bytes().first().copied()).collect();
+            for shard in shards {
+                let name = format!("{shard:02x}");
+                let path = dir.join("blobs").join(&name);
+                let folder = folders::folder_in(&self.store.blobs, &name).map_err(StoreError::os("open", &path))?;
+                group.sync(&folder).map_err(StoreError::io("sync", path))?;
             }
             if new_shards {
                 group.sync(&self.store.blobs).map_err(StoreError::io("sync", dir.join("blobs")))?;

@@ -163,27 +163,35 @@ impl Catalog {
 
     /// Indexes the leaves that are new since the last time; returns how many there were.
     pub fn catch_up(&mut self, evidence: &dyn EvidenceSource) -> Result<u64, CatalogError> {
-        let size = evidence.size()?;
-        match self.sum.take() {
-            None => self.advance(evidence, size),
-            Some(sum) => {
-                let done = sum.locked(|sum| {
-                    let count = self.advance(evidence, size)?;
-                    if count > 0 {
-                        sum.renew()?;
-                    }
-                    Ok(count)
-                });
-                self.sum = Some(sum);
-                done
-            }
-        }
+        self.changing(|catalog| {
+            let size = evidence.size()?;
+            catalog.advance(evidence, size)
+        })
     }
 
     /// Forgets everything and indexes the whole log again.
     pub fn rebuild(&mut self, evidence: &dyn EvidenceSource) -> Result<u64, CatalogError> {
-        schema::clear(&mut self.db)?;
-        self.catch_up(evidence)
+        self.changing(|catalog| {
+            schema::clear(&mut catalog.db)?;
+            let size = evidence.size()?;
+            // one more than nothing, so that the checksum is renewed even if the log is empty
+            catalog.advance(evidence, size).map(|count| count.max(1))
+        })?;
+        self.cursor()
+    }
+
+    /// Runs `work`, which returns how much it changed, alone; renews the checksum if anything changed.
+    fn changing(&mut self, work: impl FnOnce(&mut Self) -> Result<u64, CatalogError>) -> Result<u64, CatalogError> {
+        let Some(sum) = self.sum.take() else { return work(self) };
+        let done = sum.locked(|sum| {
+            let count = work(self)?;
+            if count > 0 {
+                sum.renew()?;
+            }
+            Ok(count)
+        });
+        self.sum = Some(sum);
+        done
     }
 
     /// Leaves indexed so far.

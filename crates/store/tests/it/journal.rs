@@ -235,3 +235,27 @@ proptest! {
         prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 }
+
+#[test]
+fn a_full_disk_loses_no_acknowledged_record() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    let scratch = Scratch::new();
+    let dir = scratch.path("disk");
+    std::fs::create_dir(&dir).unwrap();
+    // only root can mount
+    if mount("tmpfs", &dir, "tmpfs", MountFlags::empty(), Some(c"size=64k,mode=0700")).is_err() {
+        return;
+    }
+    let journal = Journal::open(&dir.join("j")).unwrap();
+    let filler = |i: usize| Record::of_run(1, RunId(format!("r{i}")), State::RunStarted, json!("x".repeat(3_000)));
+    let written = (0..100).take_while(|i| journal.append(&[filler(*i)]).is_ok()).count();
+    assert!((10..100).contains(&written), "{written}");
+    let fault = journal.append(&[filler(100)]).unwrap_err();
+    assert_eq!(fault.code(), "journal/io");
+    assert_eq!(journal.load().unwrap().len(), written);
+    assert_eq!(Journal::open(&dir.join("j")).unwrap().load().unwrap().len(), written);
+    // control: a record that fits goes through, after all these failures
+    journal.append(&[Record::of_run(1, RunId("small".into()), State::RunStarted, Value::Null)]).unwrap();
+    assert_eq!(Journal::open(&dir.join("j")).unwrap().load().unwrap().len(), written + 1);
+    unmount(&dir, UnmountFlags::DETACH).unwrap();
+}

@@ -9,6 +9,8 @@
 )]
 
 mod artifacts;
+mod catalog;
+mod evidence;
 mod folder;
 mod journal;
 mod scratch;

@@ -2,9 +2,11 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use seaworthy_core::event::EventKind;
 use seaworthy_core::id::Name;
 use seaworthy_store::workspace::{Workspace, config_file, text_file, write_atomic};
 
+use crate::evidence::MemoryLog;
 use crate::scratch::{Scratch, flip, write};
 
 #[test]
@@ -75,4 +77,25 @@ fn files_are_replaced_as_a_whole() {
     assert_eq!(std::fs::read(scratch.path("link")).unwrap(), b"new");
     assert!(write_atomic(&scratch.path("absent/x"), b"", 0o644).is_err());
     assert_eq!(std::fs::read_dir(scratch.path("")).unwrap().count(), 3);
+}
+
+#[test]
+fn an_id_that_is_not_the_logs_is_a_fault() {
+    let scratch = Scratch::new();
+    let workspace = Workspace::create(&scratch.path("")).unwrap();
+    let staging = Name::new("staging").unwrap();
+    assert_eq!(workspace.audit(&staging, &MemoryLog::default()), [], "an empty log says nothing");
+    let begun = |workspace: &str, environment: &str| {
+        let mut log = MemoryLog::default();
+        log.event(EventKind::WorkspaceCreated { workspace: workspace.into(), environment: environment.into() });
+        log
+    };
+    assert_eq!(workspace.audit(&staging, &begun(workspace.id(), "staging")), []);
+    let mut other = MemoryLog::default();
+    other.event(EventKind::LockUpdated { pin: "x".into(), lock: seaworthy_core::digest::Digest::of(b"") });
+    let mut garbage = MemoryLog::default();
+    garbage.entries.push(b"garbage".to_vec());
+    for log in [begun("0000000000000000", "staging"), begun(workspace.id(), "prod"), other, garbage] {
+        assert_eq!(workspace.audit(&staging, &log).len(), 1);
+    }
 }

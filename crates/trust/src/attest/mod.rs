@@ -4,7 +4,9 @@
 //! **Invariant:** trust comes from the trust file alone; what cannot be checked is a fault, never a pass.
 
 pub mod bundle;
+pub mod chain;
 pub mod trust_root;
 
-pub use bundle::{BundleError, verify_bundle};
+pub use bundle::{BundleError, verify_bundle, verify_signature};
+pub use chain::{ChainReport, Evidence, Fault, Reference, VerifyOptions, verify_chain};
 pub use trust_root::{SourceOwner, TrustRoot, TrustRootError, TrustedKey, TrustedLog, TrustedWitness};

@@ -1,0 +1,90 @@
+//! The right edge of the log in memory: all that an append needs of the tree.
+//!
+//! in: entries; out: the files they fill or change, and the root.
+//! **Invariant:** an append costs the hashes on its own path: nothing that was written before is hashed again.
+
+use seaworthy_core::digest::Digest;
+use seaworthy_core::merkle::tile::{Tile, push_entry};
+use seaworthy_core::merkle::{Frontier, MerkleError, leaf_hash, peaks, root_of};
+
+use super::LogError;
+use super::disk::Files;
+
+/// The hashes of each level's partial tile, the partial bundle of entries, and the peaks of the tree.
+#[derive(Clone, Default)]
+pub(super) struct Edge {
+    frontier: Frontier,
+    levels: Vec<Vec<Digest>>,
+    entries: Vec<u8>,
+}
+
+impl Edge {
+    /// Reads the edge of the tree of `size` leaves from its tiles.
+    pub(super) fn load(files: &Files, size: u64) -> Result<Self, LogError> {
+        let peaks = peaks(size).into_iter().map(|node| files.node(node, size)).collect::<Result<_, _>>()?;
+        let mut edge = Self { frontier: Frontier::new(size, peaks)?, ..Self::default() };
+        if let Some(tile) = partial(None, size) {
+            edge.entries = files.tile(tile)?.to_vec();
+        }
+        for level in (0..8u8).take_while(|level| Tile::in_tree(Some(*level), 0, size).is_some()) {
+            let hashes = partial(Some(level), size).map(|tile| tile.hashes(&files.tile(tile)?).map_err(LogError::from));
+            edge.levels.push(hashes.transpose()?.unwrap_or_default());
+        }
+        Ok(edge)
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.frontier.size()
+    }
+
+    pub(super) fn root(&self) -> Digest {
+        self.frontier.root()
+    }
+
+    /// Takes the next entry; tiles and bundles that it fills are appended to `full`.
+    pub(super) fn push(&mut self, entry: &[u8], full: &mut Vec<(Tile, Vec<u8>)>) -> Result<(), MerkleError> {
+        push_entry(&mut self.entries, entry)?;
+        let mut hash = leaf_hash(entry);
+        self.frontier.push(hash);
+        let mut count = self.size();
+        if count.is_multiple_of(256) {
+            let bundle = std::mem::take(&mut self.entries);
+            full.push((Tile { level: None, index: count / 256 - 1, width: 256 }, bundle));
+        }
+        for level in 0.. {
+            if self.levels.len() == usize::from(level) {
+                self.levels.push(Vec::with_capacity(256));
+            }
+            let Some(hashes) = self.levels.get_mut(usize::from(level)) else { break };
+            hashes.push(hash);
+            if hashes.len() < 256 {
+                break;
+            }
+            count /= 256;
+            hash = root_of(hashes);
+            full.push((Tile { level: Some(level), index: count - 1, width: 256 }, bytes(hashes)));
+            hashes.clear();
+        }
+        Ok(())
+    }
+
+    /// The partial tiles and the partial bundle as they stand.
+    pub(super) fn partials(&self) -> Vec<(Tile, Vec<u8>)> {
+        let bundle = partial(None, self.size()).map(|tile| (tile, self.entries.clone()));
+        let tiles = (0..8u8).zip(&self.levels).filter_map(|(level, hashes)| {
+            let tile = partial(Some(level), self.size())?;
+            Some((tile, bytes(hashes)))
+        });
+        bundle.into_iter().chain(tiles).collect()
+    }
+}
+
+fn bytes(hashes: &[Digest]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| *hash.as_bytes()).collect()
+}
+
+/// The partial tile of `level` in a tree of `size` leaves, if it is not empty.
+pub(super) fn partial(level: Option<u8>, size: u64) -> Option<Tile> {
+    let nodes = size.checked_shr(u32::from(level.unwrap_or(0)) * 8)?;
+    Tile::in_tree(level, nodes / 256, size).filter(|tile| !tile.is_full())
+}

@@ -1,0 +1,165 @@
+//! Reading a log: entries, bundles, proofs; without a key, without a lock, on a read-only copy too.
+//!
+//! in: the folder; out: one consistent state of the log, that of the checkpoint found at opening.
+//! **Invariant:** what a crash left in the `wal` is laid over the files, so a reader sees every acknowledged leaf.
+//! **Invariant:** nothing read here is trusted: whoever uses it verifies the checkpoint's signature and the proofs.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use seaworthy_core::digest::Digest;
+use seaworthy_core::merkle::tile::Tile;
+use seaworthy_core::merkle::{consistency_proof, inclusion_proof};
+use seaworthy_core::note::Checkpoint;
+use seaworthy_core::ports::{EvidenceSource, PortError};
+
+use super::LogError;
+use super::disk::{Files, Folder};
+use super::edge::Edge;
+use super::wal::{WAL, scan};
+use super::writer::{CHECKPOINT, Writes, apply, checkpoint_is_last};
+
+/// How often a reader looks again if a writer commits in between.
+const LOOKS_MAX: usize = 20;
+
+/// One state of a log, to read from.
+pub struct LogReader {
+    files: Files,
+    note: String,
+    checkpoint: Checkpoint,
+}
+
+/// Where the bundle of a statement is kept.
+pub(super) fn bundle_path(pae: &Digest) -> String {
+    let hex = pae.hex();
+    format!("bundles/{}/{hex}.json", hex.get(..2).unwrap_or_default())
+}
+
+impl LogReader {
+    /// Opens the log in `dir` as it is now. A copy without a `wal` is read as its files stand.
+    pub fn open(dir: &Path) -> Result<Self, LogError> {
+        let folder = Arc::new(Folder::open(dir)?);
+        for _ in 1..LOOKS_MAX {
+            // a writer that commits or flushes between two reads makes them disagree for a moment
+            if let Ok(reader) = Self::look(&folder) {
+                return Ok(reader);
+            }
+            std::thread::yield_now();
+        }
+        Self::look(&folder)
+    }
+
+    fn look(folder: &Arc<Folder>) -> Result<Self, LogError> {
+        let mut files = Files::new(folder.clone());
+        let wal = folder.read(WAL)?;
+        let on_disk = folder.read(CHECKPOINT)?;
+        let writes = match &wal {
+            Some(wal) => from_wal(&files, wal, on_disk.as_deref())?,
+            None => Writes::new(),
+        };
+        files.lay_over(writes);
+        let note = files.read(CHECKPOINT)?.ok_or_else(|| LogError::corrupt(CHECKPOINT, "it is missing"))?;
+        let (checkpoint, _) = Checkpoint::parse(&note)?;
+        let note = String::from_utf8_lossy(&note).into_owned();
+        Ok(Self { files, note, checkpoint })
+    }
+
+    /// The state: origin, size, root.
+    #[must_use]
+    pub fn state(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// The checkpoint note, signatures included.
+    #[must_use]
+    pub fn note(&self) -> &str {
+        &self.note
+    }
+
+    /// The entries of `range`, with their indexes; ends early with an error if one cannot be read.
+    pub fn entries(&self, range: Range<u64>) -> impl Iterator<Item = Result<(u64, Vec<u8>), LogError>> + '_ {
+        range.map(|index| Ok((index, self.read_entry(index)?)))
+    }
+
+    fn read_entry(&self, index: u64) -> Result<Vec<u8>, LogError> {
+        let size = self.checkpoint.size;
+        let outside = LogError::OutOfRange { index, size };
+        let tile = Tile::in_tree(None, index / 256, size).filter(|_| index < size).ok_or(outside)?;
+        let bytes = self.files.tile(tile)?;
+        let position = usize::try_from(index % 256).unwrap_or(usize::MAX);
+        let entry = tile.entries(&bytes)?.get(position).map(|entry| entry.to_vec());
+        entry.ok_or_else(|| LogError::corrupt(tile.path(), "an entry is missing"))
+    }
+
+    /// The inclusion proof of leaf `index` in the tree of the checkpoint.
+    pub fn inclusion(&self, index: u64) -> Result<Vec<Digest>, LogError> {
+        inclusion_proof(index, self.checkpoint.size, |node| self.files.node(node, self.checkpoint.size))
+    }
+
+    /// The proof that the log of `old` leaves is a prefix of this one.
+    pub fn consistency(&self, old: u64) -> Result<Vec<Digest>, LogError> {
+        consistency_proof(old, self.checkpoint.size, |node| self.files.node(node, self.checkpoint.size))
+    }
+
+    /// The C2SP tlog-proof text of leaf `index`: all that somebody with the leaf and the log's key needs.
+    pub fn prove(&self, index: u64) -> Result<String, LogError> {
+        use base64::Engine as _;
+        let hashes = self.inclusion(index)?;
+        let line = |hash: &Digest| base64::engine::general_purpose::STANDARD.encode(hash.as_bytes()) + "\n";
+        let hashes: String = hashes.iter().map(line).collect();
+        Ok(format!("c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{}", self.note))
+    }
+}
+
+/// The files that the `wal` holds, at their last state.
+pub(super) fn from_wal(files: &Files, wal: &[u8], checkpoint: Option<&[u8]>) -> Result<Writes, LogError> {
+    let scan = scan(wal)?;
+    let Some((base, rest)) = scan.records.split_first() else {
+        return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
+    };
+    checkpoint_is_last(&scan, checkpoint)?;
+    if rest.is_empty() {
+        return Ok(vec![(CHECKPOINT.to_owned(), base.checkpoint.clone().into_bytes())]);
+    }
+    let origin = Checkpoint::parse(base.checkpoint.as_bytes())?.0.origin;
+    let mut edge = Edge::load(files, base.before)?;
+    apply(&mut edge, std::slice::from_ref(base), &origin, false)?;
+    apply(&mut edge, rest, &origin, false)
+}
+
+impl EvidenceSource for LogReader {
+    fn size(&self) -> Result<u64, PortError> {
+        Ok(self.checkpoint.size)
+    }
+
+    fn entry(&self, index: u64) -> Result<Vec<u8>, PortError> {
+        Ok(self.read_entry(index)?)
+    }
+
+    fn bundle(&self, pae: &Digest) -> Result<Option<Vec<u8>>, PortError> {
+        Ok(self.files.read(&bundle_path(pae))?.map(|bytes| bytes.to_vec()))
+    }
+
+    fn checkpoint(&self) -> Result<String, PortError> {
+        Ok(self.note.clone())
+    }
+
+    fn inclusion_proof(&self, index: u64) -> Result<Vec<Digest>, PortError> {
+        Ok(self.inclusion(index)?)
+    }
+
+    fn bundle_digests(&self) -> Result<Vec<Digest>, PortError> {
+        let mut paths: BTreeSet<String> = self.files.overlay().keys().cloned().collect();
+        for folder in self.files.folder.names("bundles")? {
+            let folder = format!("bundles/{folder}");
+            paths.extend(self.files.folder.names(&folder)?.into_iter().map(|name| format!("{folder}/{name}")));
+        }
+        let named = paths.iter().filter_map(|path| {
+            let digest = path.rsplit('/').next()?.strip_suffix(".json")?.parse().ok()?;
+            (bundle_path(&digest) == *path).then_some(digest)
+        });
+        Ok(named.collect())
+    }
+}

@@ -1,0 +1,556 @@
+//! Appending: group commit behind one write-ahead record and one durable barrier.
+//!
+//! in: leaves; out: their indexes, once they are durable.
+//! **Invariant:** the order is record, barrier, acknowledgement, files, checkpoint file. A crash between any two of them
+//! leaves a `wal` from which opening the log makes the same files.
+//! **Invariant:** after a failed barrier the handle takes nothing more: what is on the disk is unknown.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use rustix::fs::OFlags;
+use seaworthy_core::digest::Digest;
+use seaworthy_core::envelope::{key_hint, leaf_body};
+use seaworthy_core::json_strict;
+use seaworthy_core::limits::LOG_ENTRY_BYTES_MAX;
+use seaworthy_core::merkle::empty_root;
+use seaworthy_core::merkle::tile::Tile;
+use seaworthy_core::note::Checkpoint;
+use seaworthy_core::ports::{CheckpointRequest, EvidenceSource, Leaf, PortError, Recorder, Signer};
+
+use super::LogError;
+use super::disk::{FILE_BYTES_MAX, Files, Folder, io_error, prefix};
+use super::edge::{Edge, partial};
+use super::reader::{LogReader, bundle_path};
+use super::wal::{Record, Scan, WAL, scan};
+use crate::barrier;
+
+/// Name of the checkpoint file.
+pub(super) const CHECKPOINT: &str = "checkpoint";
+/// Bytes of the `wal` beyond which all files are made durable and it starts anew.
+const WAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of entries and bundles that one group commit gathers; a single call may bring more.
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// From this many files on, one sync of the file system is cheaper than one a file.
+const SINGLE_SYNCS_MAX: usize = 16;
+
+/// A log open for appending.
+pub struct Log {
+    dir: PathBuf,
+    origin: String,
+    signer: Arc<dyn Signer>,
+    folder: Arc<Folder>,
+    queue: Mutex<Queue>,
+    done: Condvar,
+    state: Mutex<State>,
+}
+
+/// Leaves of one call, encoded.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Vec<u8>>,
+    bundles: Vec<(Digest, Vec<u8>)>,
+    bytes: usize,
+}
+
+type Outcome = Result<Vec<u64>, LogError>;
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<(u64, Batch)>,
+    finished: HashMap<u64, Outcome>,
+    next_ticket: u64,
+    leading: bool,
+}
+
+struct State {
+    edge: Edge,
+    checkpoint: String,
+    wal: File,
+    wal_bytes: u64,
+    /// Files written since the last flush.
+    dirty: BTreeSet<String>,
+    /// The files are behind the `wal`: they could not all be written.
+    behind: bool,
+    halted: Option<String>,
+}
+
+impl Log {
+    /// Makes an empty log in `dir`, which may exist but holds no log yet, with a signed checkpoint of size 0.
+    pub fn create(dir: &Path, origin: &str, signer: &dyn Signer) -> Result<(), LogError> {
+        let shown = dir.to_string_lossy();
+        std::fs::create_dir_all(dir).map_err(|error| io_error("create the folder", &shown, error))?;
+        let folder = Folder::open(dir)?;
+        let _lock = folder.lock()?;
+        if folder.read(WAL)?.is_some() || folder.read(CHECKPOINT)?.is_some() {
+            return Err(LogError::Exists { dir: shown.into_owned() });
+        }
+        let checkpoint = sign(signer, origin, 0, empty_root())?;
+        folder.replace(CHECKPOINT, checkpoint.as_bytes())?;
+        let base = Record { checkpoint, ..Record::default() }.encode()?;
+        let file = folder.write_aside(&base)?;
+        barrier::group(|group| {
+            let checkpoint = folder.open_file(CHECKPOINT, OFlags::RDONLY)?;
+            group.sync(&checkpoint)?;
+            group.sync(&file)
+        })
+        .map_err(|error| io_error("sync", CHECKPOINT, error))?;
+        folder.rename_aside(WAL)?;
+        // the folder's own name is in its parent
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        barrier::group(|group| {
+            group.sync(folder.fd())?;
+            File::open(parent).and_then(|parent| group.sync(&parent))
+        })
+        .map_err(|error| io_error("sync", WAL, error))
+    }
+
+    /// Opens the log for appending and finishes what a crash left behind. The origin must be the one it was made with.
+    pub fn open(dir: &Path, origin: &str, signer: Arc<dyn Signer>) -> Result<Self, LogError> {
+        let folder = Arc::new(Folder::open(dir)?);
+        let lock = folder.lock()?;
+        let state = State::load(&folder, origin)?;
+        drop(lock);
+        Ok(Self {
+            dir: dir.to_owned(),
+            origin: origin.to_owned(),
+            signer,
+            folder,
+            queue: Mutex::default(),
+            done: Condvar::new(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// A consistent view of the log as it is now, for proofs and verification.
+    pub fn snapshot(&self) -> Result<LogReader, LogError> {
+        LogReader::open(&self.dir)
+    }
+
+    /// The C2SP tlog-proof text of leaf `index`.
+    pub fn prove(&self, index: u64) -> Result<String, LogError> {
+        self.snapshot()?.prove(index)
+    }
+
+    /// Puts a checkpoint with further signatures (witnesses') in the place of the current one. Its text must be the same.
+    pub fn publish(&self, note: &str) -> Result<(), LogError> {
+        let (checkpoint, parsed) = Checkpoint::parse(note.as_bytes())?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self.folder.lock()?;
+        state.refresh(&self.folder, &self.origin)?;
+        let (current, signed) = Checkpoint::parse(state.checkpoint.as_bytes())?;
+        let kept = signed.signatures.iter().all(|signature| parsed.signatures.contains(signature));
+        if current != checkpoint || !kept {
+            return Err(LogError::Signer {
+                cause: "the note is not the current checkpoint with more signatures".into(),
+            });
+        }
+        let record = Record { before: current.size, checkpoint: note.to_owned(), ..Record::default() };
+        state.append(&self.folder, &self.origin, &record)
+    }
+
+    /// Makes every file durable and starts the `wal` anew. Not needed for durability of leaves.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self.folder.lock()?;
+        state.refresh(&self.folder, &self.origin)?;
+        state.flush(&self.folder)
+    }
+
+    /// [`Self::flush`], then done.
+    pub fn close(self) -> Result<(), LogError> {
+        self.flush()
+    }
+
+    /// Appends all leaves in one durable group commit, with those of other threads, and returns the index of each.
+    pub fn append(&self, leaves: &[Leaf]) -> Outcome {
+        if leaves.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = Batch::encode(leaves)?;
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        queue.waiting.push((ticket, batch));
+        loop {
+            if let Some(outcome) = queue.finished.remove(&ticket) {
+                return outcome;
+            }
+            if queue.leading {
+                queue = self.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            queue.leading = true;
+            let (tickets, batches): (Vec<_>, Vec<_>) = queue.take_group().into_iter().unzip();
+            drop(queue);
+            let outcomes = self.commit(batches);
+            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.leading = false;
+            queue.finished.extend(tickets.into_iter().zip(outcomes));
+            self.done.notify_all();
+        }
+    }
+
+    fn commit(&self, batches: Vec<Batch>) -> Vec<Outcome> {
+        let count = batches.len();
+        self.try_commit(batches).unwrap_or_else(|error| vec![Err(error); count])
+    }
+
+    fn try_commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, LogError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self.folder.lock()?;
+        state.refresh(&self.folder, &self.origin)?;
+        let mut record = Record { before: state.edge.size(), ..Record::default() };
+        let outcomes: Vec<Outcome> = batches.into_iter().map(|batch| batch.join(&mut record, &self.folder)).collect();
+        if record.entries.is_empty() {
+            return Ok(outcomes);
+        }
+        let mut edge = state.edge.clone();
+        for entry in &record.entries {
+            edge.push(entry, &mut Vec::new())?;
+        }
+        record.checkpoint = sign(&*self.signer, &self.origin, edge.size(), edge.root())?;
+        state.append(&self.folder, &self.origin, &record)?;
+        Ok(outcomes)
+    }
+}
+
+impl Batch {
+    fn encode(leaves: &[Leaf]) -> Result<Self, LogError> {
+        let mut batch = Self::default();
+        for leaf in leaves {
+            let entry = match leaf {
+                Leaf::Event(event) => {
+                    json_strict::to_canonical_of(event).map_err(|error| LogError::Leaf { reason: error.reason })?
+                }
+                Leaf::Attestation { bundle, public_key } => {
+                    if bundle.key_hint != key_hint(public_key) {
+                        return Err(LogError::Leaf {
+                            reason: "the bundle names another key than the one given".into(),
+                        });
+                    }
+                    let stored = seaworthy_core::envelope::Bundle { log_proof: None, ..bundle.clone() }.to_json();
+                    batch.bytes += stored.len();
+                    batch.bundles.push((bundle.pae_digest(), stored));
+                    leaf_body(bundle, public_key)
+                }
+            };
+            if entry.len() > LOG_ENTRY_BYTES_MAX {
+                return Err(LogError::EntryTooLong { bytes: entry.len() });
+            }
+            batch.bytes += entry.len();
+            batch.entries.push(entry);
+        }
+        Ok(batch)
+    }
+
+    /// Adds this batch to the commit, unless one of its statements is in the log under another signature.
+    fn join(self, record: &mut Record, folder: &Folder) -> Outcome {
+        let mut new: Vec<(Digest, Vec<u8>)> = Vec::new();
+        for (pae, bundle) in self.bundles {
+            let here =
+                record.bundles.iter().chain(&new).find(|(known, _)| *known == pae).map(|(_, known)| known.clone());
+            let known = match here {
+                Some(known) => Some(known),
+                None => folder.read(&bundle_path(&pae))?,
+            };
+            match known {
+                Some(known) if known == bundle => {}
+                Some(_) => return Err(LogError::OtherSignature { pae }),
+                None => new.push((pae, bundle)),
+            }
+        }
+        record.bundles.append(&mut new);
+        let first = record.before + u64::try_from(record.entries.len()).unwrap_or(u64::MAX);
+        let indexes = (first..).take(self.entries.len()).collect();
+        record.entries.extend(self.entries);
+        Ok(indexes)
+    }
+}
+
+impl Queue {
+    /// The waiting batches, up to the bound of a group.
+    fn take_group(&mut self) -> Vec<(u64, Batch)> {
+        let mut bytes = 0;
+        let mut fits = |(_, batch): &(u64, Batch)| {
+            bytes += batch.bytes;
+            bytes <= GROUP_BYTES_MAX
+        };
+        let count = self.waiting.iter().take_while(|waiting| fits(waiting)).count().max(1).min(self.waiting.len());
+        self.waiting.drain(..count).collect()
+    }
+}
+
+/// Has the checkpoint signed and checks that it is the one asked for.
+fn sign(signer: &dyn Signer, origin: &str, size: u64, root: Digest) -> Result<String, LogError> {
+    let request = CheckpointRequest { origin: origin.to_owned(), size, root };
+    let note = signer.checkpoint(&request).map_err(|error| LogError::Signer { cause: error.to_string() })?;
+    let wanted = Checkpoint { origin: origin.to_owned(), size, root, extensions: Vec::new() };
+    match Checkpoint::parse(note.as_bytes()) {
+        Ok((signed, _)) if signed == wanted => Ok(note),
+        Ok(_) => Err(LogError::Signer { cause: "it signed another checkpoint than the one asked for".to_owned() }),
+        Err(error) => Err(LogError::Signer { cause: error.to_string() }),
+    }
+}
+
+/// Files to be written, in order; the checkpoint is the last.
+pub(super) type Writes = Vec<(String, Vec<u8>)>;
+
+/// Applies records to `edge` and gives the files that this fills or changes. With `all_partials`, those of every
+/// checkpoint in between whose tile is still not full; else those of the last.
+pub(super) fn apply(edge: &mut Edge, records: &[Record], origin: &str, all_partials: bool) -> Result<Writes, LogError> {
+    let mut full = Vec::new();
+    let mut writes = Writes::new();
+    let mut sizes = BTreeSet::new();
+    let first = edge.size();
+    for record in records {
+        let start = edge.size();
+        if record.before != start {
+            let reason = format!("a record starts at leaf {}, expected {start}", record.before);
+            return Err(LogError::corrupt(WAL, reason));
+        }
+        for entry in &record.entries {
+            edge.push(entry, &mut full)?;
+        }
+        let (checkpoint, _) = Checkpoint::parse(record.checkpoint.as_bytes())?;
+        if checkpoint.origin != origin {
+            return Err(LogError::Origin { expected: origin.to_owned(), found: checkpoint.origin });
+        }
+        if (checkpoint.size, checkpoint.root) != (edge.size(), edge.root()) {
+            return Err(LogError::corrupt(
+                WAL,
+                format!("the checkpoint of size {} does not fit its leaves", edge.size()),
+            ));
+        }
+        writes.extend(record.bundles.iter().map(|(pae, bundle)| (bundle_path(pae), bundle.clone())));
+        if !record.entries.is_empty() {
+            sizes.insert(edge.size());
+        }
+    }
+    writes.extend(full.into_iter().map(|(tile, bytes)| (tile.path(), bytes)));
+    for (wide, bytes) in edge.partials() {
+        let wanted = sizes.iter().copied().filter(|size| all_partials || *size == edge.size());
+        let unchanged = partial(wide.level, first);
+        let tiles: BTreeSet<Tile> = wanted
+            .filter_map(|size| partial(wide.level, size))
+            .filter(|tile| tile.index == wide.index && Some(*tile) != unchanged)
+            .collect();
+        for tile in tiles {
+            writes.push((tile.path(), prefix(&bytes, wide, tile)?));
+        }
+    }
+    if let Some(last) = records.last() {
+        writes.push((CHECKPOINT.to_owned(), last.checkpoint.clone().into_bytes()));
+    }
+    Ok(writes)
+}
+
+/// How the checkpoint file stands to the records: `Ok(true)` if it is the last one's.
+pub(super) fn checkpoint_is_last(scan: &Scan, on_disk: Option<&[u8]>) -> Result<bool, LogError> {
+    let Some(on_disk) = on_disk.filter(|bytes| !bytes.is_empty()) else { return Ok(false) };
+    match scan.records.iter().rposition(|record| record.checkpoint.as_bytes() == on_disk) {
+        Some(position) => Ok(position + 1 == scan.records.len()),
+        None if scan.torn => Err(LogError::corrupt(WAL, "a record that was acknowledged is damaged")),
+        None => Err(LogError::corrupt(CHECKPOINT, "it is none of those that the wal holds")),
+    }
+}
+
+impl State {
+    /// Reads the state from the files up to the base and from the `wal` beyond it, and writes the files that are missing.
+    fn load(folder: &Arc<Folder>, origin: &str) -> Result<Self, LogError> {
+        let opened = folder.open_file(WAL, OFlags::RDWR | OFlags::APPEND);
+        let wal = opened.map_err(|error| io_error("open", WAL, error))?;
+        let bytes = folder.read(WAL)?.unwrap_or_default();
+        let scan = scan(&bytes)?;
+        let Some((base, rest)) = scan.records.split_first() else {
+            return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
+        };
+        checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref())?;
+        let mut edge = Edge::load(&Files::new(folder.clone()), base.before)?;
+        let mut writes = apply(&mut edge, std::slice::from_ref(base), origin, false)?;
+        writes.extend(apply(&mut edge, rest, origin, true)?);
+        let last = scan.records.last().unwrap_or(base);
+        let mut state = Self {
+            edge,
+            checkpoint: last.checkpoint.clone(),
+            wal,
+            wal_bytes: u64::try_from(scan.intact).unwrap_or(u64::MAX),
+            dirty: BTreeSet::new(),
+            behind: false,
+            halted: None,
+        };
+        if scan.torn {
+            state.wal.set_len(state.wal_bytes).map_err(|error| io_error("cut the torn end of", WAL, error))?;
+        }
+        // the base's own checkpoint is an older one than what follows it
+        let last_write = writes.iter().rposition(|(path, _)| path == CHECKPOINT);
+        let mut position = 0;
+        writes.retain(|(path, _)| {
+            position += 1;
+            path != CHECKPOINT || Some(position - 1) == last_write
+        });
+        for (path, bytes) in &writes {
+            if folder.read(path)?.as_ref() != Some(bytes) {
+                folder.replace(path, bytes)?;
+            }
+        }
+        state.dirty.extend(writes.into_iter().map(|(path, _)| path));
+        Ok(state)
+    }
+
+    /// Takes in what other handles did since, and finishes what could not be written before. The lock is held.
+    fn refresh(&mut self, folder: &Arc<Folder>, origin: &str) -> Result<(), LogError> {
+        if let Some(cause) = &self.halted {
+            return Err(LogError::Halted { cause: cause.clone() });
+        }
+        let length = self.wal.metadata().map_err(|error| io_error("look at", WAL, error))?.len();
+        if self.behind || length < self.wal_bytes || !folder.is_same(WAL, &self.wal)? {
+            *self = Self::load(folder, origin)?;
+            return Ok(());
+        }
+        if length == self.wal_bytes {
+            return Ok(());
+        }
+        let bytes = folder.read(WAL)?.unwrap_or_default();
+        let tail = usize::try_from(self.wal_bytes).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+        let scan = scan(tail)?;
+        let written = !scan.torn && checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref()).unwrap_or(false);
+        if !written {
+            *self = Self::load(folder, origin)?;
+            return Ok(());
+        }
+        let writes = apply(&mut self.edge, &scan.records, origin, true)?;
+        self.dirty.extend(writes.into_iter().map(|(path, _)| path));
+        self.wal_bytes = length;
+        if let Some(last) = scan.records.last() {
+            self.checkpoint.clone_from(&last.checkpoint);
+        }
+        Ok(())
+    }
+
+    /// One durable commit. An error means: not acknowledged. The lock is held and the state is fresh.
+    fn append(&mut self, folder: &Arc<Folder>, origin: &str, record: &Record) -> Result<(), LogError> {
+        let mut edge = self.edge.clone();
+        let writes = apply(&mut edge, std::slice::from_ref(record), origin, false)?;
+        let bytes = record.encode()?;
+        let grown = self.wal_bytes + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if grown > FILE_BYTES_MAX {
+            return Err(LogError::Leaf { reason: "a commit over 1 GiB".to_owned() });
+        }
+        if let Err(error) = folder.write_all(&mut self.wal, &bytes) {
+            let error = io_error("append to", WAL, error);
+            if self.wal.set_len(self.wal_bytes).is_err() {
+                self.halted = Some(error.to_string());
+            }
+            return Err(error);
+        }
+        if let Err(error) = barrier::group(|group| group.sync_data(&self.wal)) {
+            let error = io_error("sync", WAL, error);
+            self.halted = Some(error.to_string());
+            // so that nobody takes the record for durable; if this fails too, it is in the log without acknowledgement
+            _ = self.wal.set_len(self.wal_bytes);
+            return Err(error);
+        }
+        self.edge = edge;
+        self.checkpoint.clone_from(&record.checkpoint);
+        self.wal_bytes = grown;
+        // acknowledged from here on: what fails now is made good from the wal
+        self.behind = writes.iter().try_for_each(|(path, bytes)| folder.replace(path, bytes)).is_err();
+        self.dirty.extend(writes.into_iter().map(|(path, _)| path));
+        if self.wal_bytes > WAL_BYTES_MAX && !self.behind {
+            // a flush that fails halts the handle; the leaves are safe in the wal
+            _ = self.flush(folder);
+        }
+        Ok(())
+    }
+
+    /// Syncs every file written since the last flush, then starts the `wal` with a new base.
+    fn flush(&mut self, folder: &Arc<Folder>) -> Result<(), LogError> {
+        if self.dirty.is_empty() {
+            return Ok(());
+        }
+        let flushed = self.flush_files(folder);
+        if let Err(error) = &flushed {
+            self.halted = Some(error.to_string());
+        }
+        flushed
+    }
+
+    fn flush_files(&mut self, folder: &Arc<Folder>) -> Result<(), LogError> {
+        let base = Record { before: self.edge.size(), checkpoint: self.checkpoint.clone(), ..Record::default() };
+        let bytes = base.encode()?;
+        barrier::group(|group| {
+            sync_all(folder, group, &self.dirty)?;
+            let file = folder.write_aside(&bytes)?;
+            let failed = |error| io_error("sync", WAL, error);
+            group.sync(&file).map_err(failed)?;
+            folder.rename_aside(WAL)?;
+            group.sync(folder.fd()).map_err(failed)
+        })?;
+        let opened = folder.open_file(WAL, OFlags::RDWR | OFlags::APPEND);
+        self.wal = opened.map_err(|error| io_error("open", WAL, error))?;
+        self.wal_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        for tile in std::mem::take(&mut self.dirty).iter().filter_map(|path| Tile::parse(path)) {
+            if tile.is_full() {
+                folder.remove_partials(tile);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes files durable, with the folders that name them.
+fn sync_all(folder: &Folder, group: &barrier::Group, paths: &BTreeSet<String>) -> Result<(), LogError> {
+    if cfg!(target_os = "linux") && paths.len() > SINGLE_SYNCS_MAX {
+        #[cfg(target_os = "linux")]
+        return group.sync_file_system(folder.fd()).map_err(|error| io_error("sync", ".", error));
+    }
+    let parents = paths.iter().flat_map(|path| path.match_indices('/').filter_map(|(at, _)| path.get(..at)));
+    let folders: BTreeSet<&str> = parents.chain(["."]).collect();
+    for path in paths.iter().map(String::as_str).chain(folders) {
+        let file = folder.open_file(path, OFlags::RDONLY).map_err(|error| io_error("sync", path, error))?;
+        group.sync(&file).map_err(|error| io_error("sync", path, error))?;
+    }
+    Ok(())
+}
+
+impl Recorder for Log {
+    fn record(&self, leaves: &[Leaf]) -> Result<Vec<u64>, PortError> {
+        Ok(self.append(leaves)?)
+    }
+}
+
+/// Each call answers for the log as it is then; take a [`Log::snapshot`] where several answers must fit together.
+impl EvidenceSource for Log {
+    fn size(&self) -> Result<u64, PortError> {
+        self.snapshot()?.size()
+    }
+    fn entry(&self, index: u64) -> Result<Vec<u8>, PortError> {
+        self.snapshot()?.entry(index)
+    }
+    fn bundle(&self, pae: &Digest) -> Result<Option<Vec<u8>>, PortError> {
+        self.snapshot()?.bundle(pae)
+    }
+    fn checkpoint(&self) -> Result<String, PortError> {
+        self.snapshot()?.checkpoint()
+    }
+    fn inclusion_proof(&self, index: u64) -> Result<Vec<Digest>, PortError> {
+        self.snapshot()?.inclusion_proof(index)
+    }
+    fn bundle_digests(&self) -> Result<Vec<Digest>, PortError> {
+        self.snapshot()?.bundle_digests()
+    }
+}

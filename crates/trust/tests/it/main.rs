@@ -1,0 +1,4 @@
+//! Integration tests of trust, one binary.
+
+mod chain;
+mod world;
