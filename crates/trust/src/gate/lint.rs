@@ -5,6 +5,7 @@
 //! `gate.yaml` are read; nothing passes by default; no `not` swallows an undefined argument.
 
 mod locals;
+mod scan;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use regorus::unstable::{BoolOp, Expr, Literal, LiteralStmt, Module, Query, Ref, 
 use seaworthy_core::limits::DEPTH_MAX;
 
 use super::contract::Node;
+pub(super) use scan::refuse_deep;
 
 /// The package every gate declares, and the rule the engine reads.
 pub(super) const PACKAGE: &str = "seaworthy.gate";

@@ -243,6 +243,11 @@ fn text_of<'a>(gate: &str, files: &'a GateFiles, file: &str, bytes_max: usize) -
 /// Parses, examines and compiles the policy, with the bounds as its data.
 fn prepare(spec: &GateSpec, contract: &contract::Node, policy: &str) -> Result<regorus::Engine, GateLoadError> {
     let refused = |reason: String| GateLoadError::Policy { gate: spec.gate.clone(), reason: decide::one_line(&reason) };
+    let faulty = |faults: Vec<lint::Fault>| GateLoadError::Lint {
+        gate: spec.gate.clone(),
+        faults: faults.iter().map(|fault| format!("line {}: {}", fault.line, fault.message)).collect(),
+    };
+    lint::refuse_deep(policy).map_err(|fault| faulty(vec![fault]))?;
     let mut engine = regorus::Engine::new();
     engine.set_strict_builtin_errors(true);
     engine.add_policy(POLICY_FILE.to_owned(), policy.to_owned()).map_err(|error| refused(error.to_string()))?;
@@ -251,10 +256,7 @@ fn prepare(spec: &GateSpec, contract: &contract::Node, policy: &str) -> Result<r
         [module] => lint::lint(module, contract, &names),
         _ => return Err(refused("holds no module".to_owned())),
     };
-    let read = read.map_err(|faults| GateLoadError::Lint {
-        gate: spec.gate.clone(),
-        faults: faults.iter().map(|fault| format!("line {}: {}", fault.line, fault.message)).collect(),
-    })?;
+    let read = read.map_err(faulty)?;
     spec.refuse_unused(&read).map_err(|error| GateLoadError::Spec { gate: spec.gate.clone(), reason: error.to_string() })?;
     let bounds = serde_json::json!({ "bounds": spec.bounds });
     engine.add_data_json(&bounds.to_string()).map_err(|error| refused(error.to_string()))?;

@@ -48,6 +48,7 @@ fn policies_that_could_pass_without_evidence_do_not_load() {
 fn texts_that_are_no_gate_do_not_load() {
     let deep = format!("{RESULT}{CHECK}\nx := {}1{}\n", "[".repeat(10_000), "]".repeat(10_000));
     let chain = format!("{RESULT}{CHECK}\nx := 1{}\n", "\n+ 1".repeat(20_000));
+    let ladder = format!("{RESULT}{CHECK}\nx := {}1{}\n", format!("(1{} + ", " + 1".repeat(60)).repeat(30), ")".repeat(30));
     let negations = format!("{RESULT}{CHECK}\nx := {}1\n", "-".repeat(900));
     let refused = [
         "".to_owned(),
@@ -62,6 +63,7 @@ fn texts_that_are_no_gate_do_not_load() {
         format!("{RESULT}{CHECK}\nx if {{ input := {{\"quality\": 1}}; input.quality == 1 }}\n"),
         deep,
         chain,
+        ladder,
         negations,
     ];
     for text in refused {
