@@ -191,6 +191,19 @@ pub fn leaf_body(bundle: &Bundle, spki_der: &[u8]) -> Vec<u8> {
     body_text(&bundle.pae_digest(), &bundle.signature, spki_der)
 }
 
+/// How a bundle names its key: hex(SHA256) of the key's PEM text, with LF and a final newline, as model-signing has it.
+#[must_use]
+pub fn key_hint(spki_der: &[u8]) -> String {
+    let mut hasher = Hasher::new();
+    hasher.update(b"-----BEGIN PUBLIC KEY-----\n");
+    for line in STANDARD.encode(spki_der).as_bytes().chunks(64) {
+        hasher.update(line);
+        hasher.update(b"\n");
+    }
+    hasher.update(b"-----END PUBLIC KEY-----\n");
+    hasher.finish().hex()
+}
+
 fn body_text(pae: &Digest, signature: &[u8], spki_der: &[u8]) -> Vec<u8> {
     let digest = STANDARD.encode(pae.as_bytes());
     let signature = STANDARD.encode(signature);

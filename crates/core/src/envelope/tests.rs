@@ -2,6 +2,12 @@ use serde_json::json;
 
 use super::*;
 
+const PEM: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE7FekTr/6cDSM+vkJ4wF0R2D4Ggnp\n\
+    JwHoU/v2Spj27q9FbJtXuTp8lN2H16Goe4bnzNDro78FESDQacj2Km8/5g==\n\
+    -----END PUBLIC KEY-----\n";
+const PEM_SHA256: &str = "a06756527fddb0ed7180794f513fc5948e6b6118b844e70da70890ce6bb698ff";
+
 fn bundle(log_proof: Option<LogProof>) -> Bundle {
     Bundle { payload: b"{\"a\":1}".to_vec(), signature: vec![0x30, 1, 2, 255], key_hint: "ab".repeat(32), log_proof }
 }
@@ -190,4 +196,11 @@ fn a_bundle_of_another_tool_is_read() {
         "payloadType": "application/vnd.in-toto+json", "signatures": [{"sig": "MAA=", "keyid": ""}]}}"#;
     let bundle = Bundle::from_json(text.as_bytes()).unwrap();
     assert_eq!((bundle.payload.as_slice(), bundle.key_hint.as_str()), (b"{}".as_slice(), "aa"));
+}
+
+#[test]
+fn a_key_is_named_by_the_digest_of_its_pem() {
+    // made with openssl ecparam/ec -pubout, then sha256sum of the PEM file
+    let pem = PEM.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    assert_eq!(key_hint(&STANDARD.decode(pem).unwrap()), PEM_SHA256);
 }
