@@ -1,4 +1,5 @@
 //! Integration tests of trust, one binary.
 
+mod attacks;
 mod chain;
 mod world;

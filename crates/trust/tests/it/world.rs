@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub(crate) bundles: BTreeMap<Digest, Vec<u8>>,
     pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
     pub(crate) checkpoint: String,
+    /// Stored proofs, as tiles would give them: of the entries when the checkpoint was signed.
+    pub(crate) proofs: Vec<Vec<Digest>>,
     pub(crate) trust: TrustRoot,
     /// SHA256(PAE) by the draft's id.
     pub(crate) paes: BTreeMap<String, Digest>,
@@ -492,6 +494,7 @@ impl World {
             bundles: BTreeMap::new(),
             blobs: draft.blobs.clone(),
             checkpoint: String::new(),
+            proofs: Vec::new(),
             trust: trust(keys),
             paes: BTreeMap::new(),
             leaves: BTreeMap::new(),
@@ -537,6 +540,7 @@ impl World {
         let key_id = verifier_key(ORIGIN, KeyKind::Ed25519, &key.public()).unwrap().key_id();
         let signature = NoteSignature { name: ORIGIN.to_owned(), key_id, bytes: raw_sign(key, text.as_bytes()) };
         self.checkpoint = Note { text, signatures: vec![signature] }.format();
+        self.proofs = self.prove();
     }
 
     pub(crate) fn cosign(&mut self, keys: &Keys, name: &str, key: &str, time_s: u64) {
@@ -549,14 +553,15 @@ impl World {
         self.checkpoint = note.format();
     }
 
-    pub(crate) fn proof(&self, leaf: u64) -> Vec<Digest> {
+    fn prove(&self) -> Vec<Vec<Digest>> {
         let leaves = self.tree();
         let read = |node: merkle::Node| -> Result<Digest, merkle::MerkleError> {
             let width = 1_usize << node.level;
             let start = usize::try_from(node.index).unwrap() * width;
             Ok(merkle::root_of(&leaves[start..start + width]))
         };
-        merkle::inclusion_proof(leaf, self.entries.len() as u64, read).unwrap()
+        let size = leaves.len() as u64;
+        (0..size).map(|leaf| merkle::inclusion_proof(leaf, size, read).unwrap()).collect()
     }
 }
 
@@ -579,7 +584,8 @@ impl EvidenceSource for World {
     }
 
     fn inclusion_proof(&self, index: u64) -> Result<Vec<Digest>, PortError> {
-        Ok(self.proof(index))
+        let proof = self.proofs.get(usize::try_from(index).unwrap());
+        proof.cloned().ok_or_else(|| PortError::new("prove an entry", "its tile is not there"))
     }
 
     fn bundle_digests(&self) -> Result<Vec<Digest>, PortError> {
