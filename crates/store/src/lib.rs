@@ -6,12 +6,12 @@
 
 pub mod artifacts;
 pub mod barrier;
-
-mod folders;
 pub mod catalog;
 pub mod error;
+mod folders;
 pub mod journal;
 pub mod lineage;
 pub mod log;
 pub mod workspace;
+
 pub use error::StoreError;

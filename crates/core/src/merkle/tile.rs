@@ -93,7 +93,7 @@ impl Tile {
 
     /// The hash of `node` from this tile's bytes.
     pub fn node(&self, bytes: &[u8], node: Node) -> Result<Digest, MerkleError> {
-        let hashes = self.hashes(bytes)?;
+        let hashes = self.chunks(bytes)?;
         let within = node.level % HEIGHT;
         let range = || {
             let first = (node.index << within).checked_sub(self.index.checked_mul(WIDTH)?)?;
@@ -105,12 +105,16 @@ impl Tile {
     }
 
     /// The hashes in a tile's bytes, which must be exactly as many as its width.
-    pub fn hashes<'a>(&self, bytes: &'a [u8]) -> Result<Vec<Digest>, MerkleError> {
+    pub fn hashes(&self, bytes: &[u8]) -> Result<Vec<Digest>, MerkleError> {
+        Ok(self.chunks(bytes)?.iter().copied().map(Digest::from_bytes).collect())
+    }
+
+    fn chunks<'a>(&self, bytes: &'a [u8]) -> Result<&'a [[u8; 32]], MerkleError> {
         let (hashes, rest): (&'a [[u8; 32]], _) = bytes.as_chunks();
         if !rest.is_empty() || hashes.len() != usize::from(self.width) {
             return Err(self.malformed("its length does not fit its width"));
         }
-        Ok(hashes.iter().copied().map(Digest::from_bytes).collect())
+        Ok(hashes)
     }
 
     /// The entries in a bundle's bytes, exactly as many as its width.
@@ -135,8 +139,8 @@ impl Tile {
 }
 
 /// The root of `2^k` hashes.
-fn perfect_root(hashes: &[Digest]) -> Option<Digest> {
-    let mut row = hashes.to_vec();
+fn perfect_root(hashes: &[[u8; 32]]) -> Option<Digest> {
+    let mut row: Vec<Digest> = hashes.iter().copied().map(Digest::from_bytes).collect();
     while row.len() > 1 {
         let (pairs, rest) = row.as_chunks::<2>();
         if !rest.is_empty() {

@@ -23,6 +23,7 @@ impl TestSigner {
     }
 
     /// The verifier key.
+    #[allow(dead_code, reason = "the bench does not print it")]
     pub(crate) fn vkey(&self) -> &VerifierKey {
         &self.vkey
     }

@@ -30,11 +30,11 @@ use crate::barrier;
 /// Name of the checkpoint file.
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Bytes of the `wal` beyond which all files are made durable and it starts anew.
-const WAL_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Bytes of entries and bundles that one group commit gathers; a single call may bring more.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// From this many files on, one sync of the file system is cheaper than one a file.
-const SINGLE_SYNCS_MAX: usize = 16;
+/// From this many files on, one sync of the whole file system is cheaper than one a file.
+const SINGLE_SYNCS_MAX: usize = 1_024;
 
 /// A log open for appending.
 pub struct Log {
@@ -493,7 +493,7 @@ impl State {
         let base = Record { before: self.edge.size(), checkpoint: self.checkpoint.clone(), ..Record::default() };
         let bytes = base.encode()?;
         barrier::group(|group| {
-            sync_all(folder, group, &self.dirty)?;
+            sync_all(folder, group, &self.dirty, self.edge.size())?;
             let file = folder.write_aside(&bytes)?;
             let failed = |error| io_error("sync", WAL, error);
             group.sync(&file).map_err(failed)?;
@@ -512,17 +512,29 @@ impl State {
     }
 }
 
-/// Makes files durable, with the folders that name them.
-fn sync_all(folder: &Folder, group: &barrier::Group, paths: &BTreeSet<String>) -> Result<(), LogError> {
-    if cfg!(target_os = "linux") && paths.len() > SINGLE_SYNCS_MAX {
-        #[cfg(target_os = "linux")]
+/// Makes files durable, with the folders that name them. Narrower partial tiles are left out: they are the beginnings of
+/// wider ones, and no reader that has the newest checkpoint needs them.
+fn sync_all(folder: &Folder, group: &barrier::Group, paths: &BTreeSet<String>, size: u64) -> Result<(), LogError> {
+    let newest = |path: &&String| {
+        Tile::parse(path).is_none_or(|tile| tile.is_full() || Tile::in_tree(tile.level, tile.index, size) == Some(tile))
+    };
+    let paths: Vec<&str> = paths.iter().filter(newest).map(String::as_str).collect();
+    #[cfg(target_os = "linux")]
+    if paths.len() > SINGLE_SYNCS_MAX {
         return group.sync_file_system(folder.fd()).map_err(|error| io_error("sync", ".", error));
     }
+    let failed = |path: &str, error: &dyn std::fmt::Display| io_error("sync", path, error);
+    let open = |path: &str| folder.open_file(path, OFlags::RDONLY).map_err(|error| failed(path, &error));
     let parents = paths.iter().flat_map(|path| path.match_indices('/').filter_map(|(at, _)| path.get(..at)));
     let folders: BTreeSet<&str> = parents.chain(["."]).collect();
-    for path in paths.iter().map(String::as_str).chain(folders) {
-        let file = folder.open_file(path, OFlags::RDONLY).map_err(|error| io_error("sync", path, error))?;
-        group.sync(&file).map_err(|error| io_error("sync", path, error))?;
+    #[cfg(target_os = "linux")]
+    for path in &paths {
+        // starts the writing of all files, so that the first sync commits what the others would wait for one by one
+        let advice = rustix::fs::Advice::DontNeed;
+        rustix::fs::fadvise(open(path)?, 0, None, advice).map_err(|error| failed(path, &error))?;
+    }
+    for path in paths.iter().copied().chain(folders) {
+        group.sync(&open(path)?).map_err(|error| failed(path, &error))?;
     }
     Ok(())
 }
