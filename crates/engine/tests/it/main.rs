@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests fail by panicking, and set up their own files")]
 
 mod environment;
+mod example_gates;
