@@ -67,6 +67,12 @@ impl Group {
     pub fn sync_file_system(&self, file: impl AsFd) -> io::Result<()> {
         rustix::fs::syncfs(file).map_err(io::Error::from)
     }
+
+    /// Only Linux syncs one file system as a whole.
+    #[cfg(not(target_os = "linux"))]
+    pub fn sync_file_system(&self, _file: impl AsFd) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 fn note() {

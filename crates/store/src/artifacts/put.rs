@@ -27,7 +27,7 @@ const SMALL_BYTES: u64 = 1024 * 1024;
 /// Bytes read at once from larger ones.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Up to so many new files are synced one by one; more of them with one syncfs.
-const SYNC_EACH_MAX: usize = 256;
+const SYNC_EACH_MAX: usize = if cfg!(target_os = "linux") { 256 } else { usize::MAX };
 const READ_ONLY: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
 
 /// A file on its way into an artifact.

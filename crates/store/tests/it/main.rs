@@ -10,8 +10,12 @@
 
 mod artifacts;
 mod catalog;
+mod environment;
 mod evidence;
 mod folder;
 mod journal;
 mod scratch;
+#[path = "../../examples/signer/mod.rs"]
+#[allow(dead_code, reason = "tests need only part of it")]
+mod signer;
 mod workspace;
