@@ -71,12 +71,7 @@ fn main() {
     measure("audit", || assert!(store.audit().unwrap().is_empty()));
     let journal = Journal::open(&dir.join("journal")).unwrap();
     let record = |attempt| {
-        let step = StepRunId {
-            run: RunId("r1".into()),
-            workflow: Name::new("w").unwrap(),
-            step: Name::new("s").unwrap(),
-            attempt,
-        };
+        let step = StepRunId { run: RunId("r1".into()), workflow: Name::new("w").unwrap(), step: Name::new("s").unwrap(), attempt };
         Record::of_step(1_700_000_000_000, &step, State::Started, serde_json::json!({"outputs": ["0".repeat(64)]}))
     };
     measure("1,000 durable journal appends", || {

@@ -107,17 +107,15 @@ impl StoreError {
                 "free some space and run again; nothing that was stored is lost".into()
             }
             Self::Io { .. } => "check the disk and the rights of the folder, then run again".into(),
-            Self::Missing { digest } => format!(
-                "copy the blob from a backup to `blobs/{}`, or run the step that makes it again",
-                blob_path(digest)
-            ),
+            Self::Missing { digest } => {
+                format!("copy the blob from a backup to `blobs/{}`, or run the step that makes it again", blob_path(digest))
+            }
             Self::Corrupt { digest, .. } => format!(
                 "run `seaworthy verify artifact:{digest}`; storing the same bytes again heals the blob and keeps the bad one as evidence"
             ),
             Self::TooLarge { .. } => "raise the limit in the step's `resources`, or split the data".into(),
             Self::Refused { .. } => {
-                "only regular files with plain names may be part of an artifact; remove it or replace it by a copy"
-                    .into()
+                "only regular files with plain names may be part of an artifact; remove it or replace it by a copy".into()
             }
             Self::Layout { .. } => "use a folder of your own with mode 0700 on a local disk".into(),
             Self::Busy { .. } => "wait for the other `seaworthy` process to end, then run again".into(),

@@ -78,10 +78,7 @@ fn check_private(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
 pub(crate) fn refuse_network_file_system(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     let stat = rustix::fs::fstatfs(folder).map_err(StoreError::os("examine", path))?;
     match network_name(stat.f_type as i64) {
-        Some(name) => Err(StoreError::Layout {
-            path: path.to_path_buf(),
-            reason: format!("it lies on a network file system ({name})"),
-        }),
+        Some(name) => Err(StoreError::Layout { path: path.to_path_buf(), reason: format!("it lies on a network file system ({name})") }),
         None => Ok(()),
     }
 }
@@ -99,8 +96,7 @@ fn network_name(magic: i64) -> Option<&'static str> {
 
 pub(crate) fn lock_file(root: &OwnedFd, dir: &Path) -> Result<File, StoreError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let lock =
-        openat(root, "lock", flags, Mode::RUSR | Mode::WUSR).map_err(StoreError::os("open", dir.join("lock")))?;
+    let lock = openat(root, "lock", flags, Mode::RUSR | Mode::WUSR).map_err(StoreError::os("open", dir.join("lock")))?;
     Ok(File::from(lock))
 }
 

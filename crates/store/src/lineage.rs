@@ -90,13 +90,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn node(
-        &mut self,
-        id: &str,
-        relation: String,
-        index: Option<u64>,
-        depth: usize,
-    ) -> Result<LineageNode, CatalogError> {
+    fn node(&mut self, id: &str, relation: String, index: Option<u64>, depth: usize) -> Result<LineageNode, CatalogError> {
         let (kind, rest) = id.split_once(':').unwrap_or(("", id));
         let statements = if kind == "artifact" { self.catalog.statements_about(rest)? } else { Vec::new() };
         let mut node = LineageNode {

@@ -19,8 +19,7 @@ use crate::folders;
 
 /// Folders within folders that are removed at most.
 const DEPTH_MAX: usize = 128;
-const FOLDER_MODE: Mode =
-    Mode::RUSR.union(Mode::XUSR).union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
+const FOLDER_MODE: Mode = Mode::RUSR.union(Mode::XUSR).union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
 
 impl Artifacts {
@@ -78,18 +77,14 @@ impl Artifacts {
             return Err(StoreError::refused(&entry.name, "its blob was replaced while it was checked out"));
         }
         if linked.st_mode & 0o7777 != 0o444 {
-            return Err(StoreError::refused(
-                &entry.name,
-                format!("its blob has mode {:04o} instead of 0444", linked.st_mode & 0o7777),
-            ));
+            return Err(StoreError::refused(&entry.name, format!("its blob has mode {:04o} instead of 0444", linked.st_mode & 0o7777)));
         }
         Ok(())
     }
 
     fn copy_file(&self, entry: &ManifestEntry, mode: Mode, root: &OwnedFd, path: &Path) -> Result<(), StoreError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file =
-            File::from(openat(root, &*entry.name, flags, Mode::WUSR).map_err(StoreError::os("create", path))?);
+        let mut file = File::from(openat(root, &*entry.name, flags, Mode::WUSR).map_err(StoreError::os("create", path))?);
         let mut reader = self.open_blob(&entry.digest)?;
         io::copy(&mut reader, &mut file).map_err(|cause| self.unwrap_corrupt("copy", &entry.digest, cause))?;
         file.flush().map_err(StoreError::io("write", path))?;
@@ -111,10 +106,7 @@ pub fn remove_checkout(dir: &Path) -> Result<(), StoreError> {
 
 fn empty(folder: &OwnedFd, path: &Path, depth: usize) -> Result<(), StoreError> {
     if depth > DEPTH_MAX {
-        return Err(StoreError::TooLarge {
-            what: format!("the depth of `{}` in folders", path.display()),
-            limit: DEPTH_MAX as u64,
-        });
+        return Err(StoreError::TooLarge { what: format!("the depth of `{}` in folders", path.display()), limit: DEPTH_MAX as u64 });
     }
     fchmod(folder, Mode::RWXU).map_err(StoreError::os("set the mode of", path))?;
     for name in folders::names(folder).map_err(StoreError::os("list", path))? {

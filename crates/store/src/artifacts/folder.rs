@@ -60,9 +60,7 @@ impl Default for FolderRules {
 /// Opens the folder itself; a symbolic link as its last component is refused.
 pub fn open_folder(dir: &Path) -> Result<OwnedFd, StoreError> {
     folders::folder(dir).map_err(|fault| match fault {
-        StoreError::Layout { path, .. } => {
-            StoreError::refused(path.display().to_string(), "it is a symbolic link or no folder")
-        }
+        StoreError::Layout { path, .. } => StoreError::refused(path.display().to_string(), "it is a symbolic link or no folder"),
         fault => fault,
     })
 }
@@ -101,10 +99,7 @@ impl FolderFiles {
             return Err(StoreError::refused(name, format!("it is {}", kind_of(FileType::from_raw_mode(stat.st_mode)))));
         }
         if stat.st_nlink > 1 && self.rules.hard_links == HardLinks::Refuse {
-            return Err(StoreError::refused(
-                name,
-                format!("it is a hard link: its bytes have {} names", stat.st_nlink),
-            ));
+            return Err(StoreError::refused(name, format!("it is a hard link: its bytes have {} names", stat.st_nlink)));
         }
         let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
         self.bytes_left = self
@@ -133,10 +128,7 @@ struct Listing<'a> {
 impl Listing<'_> {
     fn list(&mut self, folder: &OwnedFd, prefix: &str, depth: usize) -> Result<(), StoreError> {
         if depth > self.rules.depth_max {
-            return Err(StoreError::TooLarge {
-                what: format!("the depth of `{prefix}` in folders"),
-                limit: self.rules.depth_max as u64,
-            });
+            return Err(StoreError::TooLarge { what: format!("the depth of `{prefix}` in folders"), limit: self.rules.depth_max as u64 });
         }
         let mut folders = Vec::new();
         for entry in Dir::read_from(folder).map_err(StoreError::os("list", prefix))? {
@@ -146,20 +138,14 @@ impl Listing<'_> {
                 continue;
             }
             let Ok(name) = name.to_str() else {
-                return Err(StoreError::refused(
-                    format!("{prefix}{}", name.to_string_lossy()),
-                    "its name is not UTF-8",
-                ));
+                return Err(StoreError::refused(format!("{prefix}{}", name.to_string_lossy()), "its name is not UTF-8"));
             };
             if self.rules.ignore.contains(name) {
                 continue;
             }
             self.seen += 1;
             if self.seen > self.rules.files_max {
-                return Err(StoreError::TooLarge {
-                    what: "the folder in files".into(),
-                    limit: self.rules.files_max as u64,
-                });
+                return Err(StoreError::TooLarge { what: "the folder in files".into(), limit: self.rules.files_max as u64 });
             }
             let path = format!("{prefix}{name}");
             match entry.file_type() {

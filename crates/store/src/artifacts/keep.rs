@@ -109,11 +109,9 @@ impl Artifacts {
                 continue;
             }
             let path = blob_path(&digest);
-            let stat = statat(&self.blobs, &*path, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(StoreError::os("examine", self.path_of(&digest)))?;
+            let stat = statat(&self.blobs, &*path, AtFlags::SYMLINK_NOFOLLOW).map_err(StoreError::os("examine", self.path_of(&digest)))?;
             if !dry_run {
-                unlinkat(&self.blobs, &*path, AtFlags::empty())
-                    .map_err(StoreError::os("remove", self.path_of(&digest)))?;
+                unlinkat(&self.blobs, &*path, AtFlags::empty()).map_err(StoreError::os("remove", self.path_of(&digest)))?;
             }
             report.removed_bytes += u64::try_from(stat.st_size).unwrap_or(0);
             report.removed.push(digest);
@@ -148,12 +146,7 @@ impl Artifacts {
                 continue;
             };
             let found = folders::names(&folder).map_err(StoreError::os("list", blobs.join(&shard)))?;
-            names.extend(
-                found
-                    .iter()
-                    .filter_map(|name| name.parse::<Digest>().ok())
-                    .filter(|digest| digest.hex().starts_with(&shard)),
-            );
+            names.extend(found.iter().filter_map(|name| name.parse::<Digest>().ok()).filter(|digest| digest.hex().starts_with(&shard)));
         }
         Ok(names)
     }
@@ -177,11 +170,7 @@ impl Artifacts {
             match folders::folder_in(&self.blobs, &shard) {
                 Ok(folder) if hex => self.audit_shard(&folder, &shard, &mut faults)?,
                 Ok(_) => faults.push(StoreFault::new(path, FaultKind::Stray, "no such folder belongs to the store")),
-                Err(errno) => faults.push(StoreFault::new(
-                    path,
-                    FaultKind::Stray,
-                    format!("it cannot be opened as a folder: {errno}"),
-                )),
+                Err(errno) => faults.push(StoreFault::new(path, FaultKind::Stray, format!("it cannot be opened as a folder: {errno}"))),
             }
         }
         faults.sort();
@@ -194,11 +183,7 @@ impl Artifacts {
             let digest = match name.parse::<Digest>() {
                 Ok(digest) if name.starts_with(shard) => digest,
                 Ok(_) => {
-                    faults.push(StoreFault::new(
-                        path,
-                        FaultKind::Stray,
-                        "the blob lies in the wrong folder, where nobody finds it",
-                    ));
+                    faults.push(StoreFault::new(path, FaultKind::Stray, "the blob lies in the wrong folder, where nobody finds it"));
                     continue;
                 }
                 Err(_) => {
@@ -210,19 +195,11 @@ impl Artifacts {
                 Ok(file) => {
                     let mode = rustix::fs::fstat(&file).map_or(0, |stat| stat.st_mode & 0o7777);
                     if mode != 0o444 && self.writer.is_some() {
-                        faults.push(StoreFault::new(
-                            path,
-                            FaultKind::Mode,
-                            format!("its mode is {mode:04o} instead of 0444"),
-                        ));
+                        faults.push(StoreFault::new(path, FaultKind::Mode, format!("its mode is {mode:04o} instead of 0444")));
                     }
                 }
-                Err(fault @ StoreError::Corrupt { .. }) => {
-                    faults.push(StoreFault::new(path, FaultKind::Corrupt, fault.to_string()))
-                }
-                Err(fault @ StoreError::Refused { .. }) => {
-                    faults.push(StoreFault::new(path, FaultKind::Stray, fault.to_string()))
-                }
+                Err(fault @ StoreError::Corrupt { .. }) => faults.push(StoreFault::new(path, FaultKind::Corrupt, fault.to_string())),
+                Err(fault @ StoreError::Refused { .. }) => faults.push(StoreFault::new(path, FaultKind::Stray, fault.to_string())),
                 // gone between listing and opening: `gc` ran
                 Err(StoreError::Missing { .. }) => {}
                 Err(fault) => faults.push(StoreFault::new(path, FaultKind::Unreadable, fault.to_string())),
@@ -238,19 +215,14 @@ impl Artifacts {
             let stat = statat(&folder, &*name, AtFlags::SYMLINK_NOFOLLOW);
             let regular = stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
             if !regular || !is_temp_name(&name) {
-                faults.push(StoreFault::new(
-                    format!("tmp/{name}"),
-                    FaultKind::Stray,
-                    "it does not belong to the store",
-                ));
+                faults.push(StoreFault::new(format!("tmp/{name}"), FaultKind::Stray, "it does not belong to the store"));
             }
         }
         Ok(())
     }
 
     fn audit_quarantine(&self, faults: &mut Vec<StoreFault>) -> Result<(), StoreError> {
-        let folder = folders::folder_in(&self.root, "quarantine")
-            .map_err(StoreError::os("open", self.dir.join("quarantine")))?;
+        let folder = folders::folder_in(&self.root, "quarantine").map_err(StoreError::os("open", self.dir.join("quarantine")))?;
         for name in folders::names(&folder).map_err(StoreError::os("list", self.dir.join("quarantine")))? {
             faults.push(StoreFault::new(
                 format!("quarantine/{name}"),
@@ -265,9 +237,6 @@ impl Artifacts {
 /// `<12 hex>-<number>`: the only names that the store itself gives to temporary files.
 fn is_temp_name(name: &str) -> bool {
     name.split_once('-').is_some_and(|(tag, number)| {
-        tag.len() == 12
-            && tag.bytes().all(|c| c.is_ascii_hexdigit())
-            && !number.is_empty()
-            && number.bytes().all(|c| c.is_ascii_digit())
+        tag.len() == 12 && tag.bytes().all(|c| c.is_ascii_hexdigit()) && !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())
     })
 }

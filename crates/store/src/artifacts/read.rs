@@ -137,8 +137,7 @@ impl Artifacts {
     /// The manifest of an artifact, verified.
     pub fn manifest(&self, artifact: &Digest) -> Result<Manifest, StoreError> {
         let bytes = self.read_blob(artifact, MANIFEST_BYTES_MAX)?;
-        Manifest::from_bytes(&bytes)
-            .map_err(|fault| StoreError::NotAnArtifact { digest: *artifact, reason: fault.to_string() })
+        Manifest::from_bytes(&bytes).map_err(|fault| StoreError::NotAnArtifact { digest: *artifact, reason: fault.to_string() })
     }
 
     /// Hashes an open blob from its start to its end.

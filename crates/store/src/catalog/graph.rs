@@ -28,16 +28,13 @@ impl Catalog {
             }
         };
         let mut rows = self.db.prepare_cached(sql)?;
-        let edge = |row: &Row<'_>| {
-            Ok(Edge { node: row.get(0)?, relation: row.get(1)?, index: from_sql(row.get(2)?), label: row.get(3)? })
-        };
+        let edge = |row: &Row<'_>| Ok(Edge { node: row.get(0)?, relation: row.get(1)?, index: from_sql(row.get(2)?), label: row.get(3)? });
         Ok(rows.query_map([node], edge)?.collect::<rusqlite::Result<_>>()?)
     }
 
     /// Whether anything in the log is about `node`.
     pub(crate) fn has_node(&self, node: &str) -> Result<bool, CatalogError> {
-        let mut rows =
-            self.db.prepare_cached("SELECT EXISTS (SELECT 1 FROM edges WHERE source = ?1 OR target = ?1)")?;
+        let mut rows = self.db.prepare_cached("SELECT EXISTS (SELECT 1 FROM edges WHERE source = ?1 OR target = ?1)")?;
         let connected: bool = rows.query_row([node], |row| row.get(0))?;
         let run = node.strip_prefix("run:").unwrap_or_default();
         let mut rows = self.db.prepare_cached("SELECT EXISTS (SELECT 1 FROM runs WHERE run = ?1)")?;

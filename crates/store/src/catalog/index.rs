@@ -23,13 +23,7 @@ use crate::artifacts::digests_in;
 /// Predicates up to this size are kept in the catalog; larger ones (manifests of many files) stay in their bundles.
 const PREDICATE_BYTES_MAX: usize = 256 * 1024;
 
-pub(super) fn entry(
-    db: &Connection,
-    evidence: &dyn EvidenceSource,
-    index: u64,
-    entry: &[u8],
-    digest: &Digest,
-) -> Result<(), CatalogError> {
+pub(super) fn entry(db: &Connection, evidence: &dyn EvidenceSource, index: u64, entry: &[u8], digest: &Digest) -> Result<(), CatalogError> {
     let idx = to_sql(index);
     let code = if let Some(leaf) = LeafBody::parse(entry) {
         attestation(db, evidence, idx, &leaf)?;
@@ -59,11 +53,9 @@ fn attestation(db: &Connection, evidence: &dyn EvidenceSource, idx: i64, leaf: &
         None => Err("its bundle is missing".to_owned()),
         Some(bytes) => Bundle::from_json(&bytes).map_err(|fault| fault.to_string()),
     };
-    let bundle = bundle
-        .and_then(|bundle| if leaf.is_of(&bundle) { Ok(bundle) } else { Err("its bundle is another one".to_owned()) });
+    let bundle = bundle.and_then(|bundle| if leaf.is_of(&bundle) { Ok(bundle) } else { Err("its bundle is another one".to_owned()) });
     let read = bundle.and_then(|bundle| {
-        let peek =
-            serde_json::from_slice::<Peek>(&bundle.payload).map_err(|_| "its payload is no statement".to_owned())?;
+        let peek = serde_json::from_slice::<Peek>(&bundle.payload).map_err(|_| "its payload is no statement".to_owned())?;
         Ok((peek, bundle))
     });
     let insert = "INSERT INTO statements VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -80,14 +72,7 @@ fn attestation(db: &Connection, evidence: &dyn EvidenceSource, idx: i64, leaf: &
     } else {
         None
     };
-    db.prepare_cached(insert)?.execute(params![
-        idx,
-        leaf.pae.hex(),
-        bundle.key_hint,
-        peek.kind,
-        None::<String>,
-        kept
-    ])?;
+    db.prepare_cached(insert)?.execute(params![idx, leaf.pae.hex(), bundle.key_hint, peek.kind, None::<String>, kept])?;
     let mut rows = db.prepare_cached("INSERT INTO subjects VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for (position, subject) in peek.subject.iter().enumerate() {
         let hex = |digest: Option<Digest>| digest.map(|digest| digest.hex());
@@ -106,8 +91,7 @@ fn event(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
                 .execute(params![run.0, idx, event.principal.0, request.hex(), plan.hex(), time])?;
         }
         EventKind::RunEnded { run, state } => {
-            db.prepare_cached("UPDATE runs SET state = ?2, ended_ms = ?3 WHERE run = ?1")?
-                .execute(params![run.0, state, time])?;
+            db.prepare_cached("UPDATE runs SET state = ?2, ended_ms = ?3 WHERE run = ?1")?.execute(params![run.0, state, time])?;
         }
         EventKind::StepStarted { step } => {
             attempt(db, idx, step, "running", (Some(time), None), None)?;
@@ -130,10 +114,8 @@ fn event(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
         EventKind::GateDecided { step, decision } => gate(db, idx, step, decision)?,
         EventKind::ModelRegistered { .. } => registered(db, idx, event)?,
         EventKind::ModelAliased { model, alias, version } => {
-            db.prepare_cached(
-                "INSERT INTO aliases VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET version = ?3, idx = ?4",
-            )?
-            .execute(params![model, alias, to_sql(*version), idx])?;
+            db.prepare_cached("INSERT INTO aliases VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET version = ?3, idx = ?4")?
+                .execute(params![model, alias, to_sql(*version), idx])?;
         }
         EventKind::DeploymentRecorded { model, version, release, state, statement } => {
             db.prepare_cached("INSERT INTO deployments VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
@@ -145,14 +127,7 @@ fn event(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
                 statement.hex(),
                 time
             ])?;
-            edge(
-                db,
-                idx,
-                &format!("model:{model}@{version}"),
-                "deployed_as",
-                &format!("deployment:{model}#{release}"),
-                state,
-            )?;
+            edge(db, idx, &format!("model:{model}@{version}"), "deployed_as", &format!("deployment:{model}#{release}"), state)?;
         }
         EventKind::AuthorizationDecided { .. }
         | EventKind::WorkspaceCreated { .. }
@@ -191,17 +166,7 @@ fn attempt(
         "INSERT INTO attempts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL, 0) ON CONFLICT DO UPDATE SET \
          state = ?5, started_ms = coalesce(started_ms, ?6), ended_ms = ?7, error = ?8, idx = ?9 WHERE outcome IS NULL",
     )?
-    .execute(params![
-        step.run.0,
-        step.workflow.as_str(),
-        step.step.as_str(),
-        step.attempt,
-        state,
-        started,
-        ended,
-        error,
-        idx
-    ])?;
+    .execute(params![step.run.0, step.workflow.as_str(), step.step.as_str(), step.attempt, state, started, ended, error, idx])?;
     edge(db, idx, &format!("run:{}", step.run), "ran", &format!("step:{step}"), "")
 }
 
@@ -238,25 +203,22 @@ fn committed(db: &Connection, idx: i64, time: i64, kind: &EventKind) -> Result<(
 }
 
 fn registered(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
-    let EventKind::ModelRegistered { model, version, digest, signature, approval, trained_by, validated_by } =
-        &event.kind
-    else {
+    let EventKind::ModelRegistered { model, version, digest, signature, approval, trained_by, validated_by } = &event.kind else {
         return Ok(());
     };
     // the first registration of a version stands
-    db.prepare_cached("INSERT INTO models VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING")?
-        .execute(params![
-            model,
-            to_sql(*version),
-            idx,
-            digest.hex(),
-            signature.hex(),
-            approval.hex(),
-            event.principal.0,
-            to_sql(event.time_ms),
-            json(trained_by),
-            json(validated_by)
-        ])?;
+    db.prepare_cached("INSERT INTO models VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING")?.execute(params![
+        model,
+        to_sql(*version),
+        idx,
+        digest.hex(),
+        signature.hex(),
+        approval.hex(),
+        event.principal.0,
+        to_sql(event.time_ms),
+        json(trained_by),
+        json(validated_by)
+    ])?;
     let node = format!("model:{model}@{version}");
     edge(db, idx, &format!("artifact:{digest}"), "registered_as", &node, "")?;
     edge(db, idx, &format!("step:{validated_by}"), "validated", &node, "")
@@ -272,14 +234,7 @@ fn artifact(db: &Connection, idx: i64, artifact: &OutputRef) -> Result<(), Catal
     Ok(())
 }
 
-fn edge(
-    db: &Connection,
-    idx: i64,
-    source: &str,
-    relation: &str,
-    target: &str,
-    label: &str,
-) -> Result<(), CatalogError> {
+fn edge(db: &Connection, idx: i64, source: &str, relation: &str, target: &str, label: &str) -> Result<(), CatalogError> {
     db.prepare_cached("INSERT INTO edges VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING")?
         .execute(params![source, relation, target, idx, label])?;
     Ok(())

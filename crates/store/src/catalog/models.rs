@@ -119,9 +119,7 @@ pub struct Deployment {
 impl Catalog {
     /// All models, by name.
     pub fn models(&self) -> Result<Vec<ModelSummary>, CatalogError> {
-        let mut rows = self
-            .db
-            .prepare_cached("SELECT model, version, digest, registered_ms FROM models ORDER BY model, version")?;
+        let mut rows = self.db.prepare_cached("SELECT model, version, digest, registered_ms FROM models ORDER BY model, version")?;
         let mut rows = rows.query([])?;
         let mut models: BTreeMap<String, ModelSummary> = BTreeMap::new();
         while let Some(row) = rows.next()? {
@@ -158,16 +156,9 @@ impl Catalog {
             Err(_) => self.aliases(model)?.get(which).copied().ok_or_else(unknown)?,
         };
         let mut rows = self.db.prepare_cached("SELECT digest, idx FROM models WHERE model = ?1 AND version = ?2")?;
-        let found = rows
-            .query_row(params![model, to_sql(version)], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
-            .optional()?;
+        let found = rows.query_row(params![model, to_sql(version)], |row| Ok((row.get::<_, String>(0)?, row.get(1)?))).optional()?;
         let (digest, index) = found.ok_or_else(unknown)?;
-        Ok(Resolved {
-            model: model.to_owned(),
-            version,
-            digest: digest.parse().map_err(|_| unknown())?,
-            index: from_sql(index),
-        })
+        Ok(Resolved { model: model.to_owned(), version, digest: digest.parse().map_err(|_| unknown())?, index: from_sql(index) })
     }
 
     /// The version that the next registration of `model` gets.
@@ -184,9 +175,9 @@ impl Catalog {
 
     /// Deployments of a model, oldest first.
     pub fn deployments(&self, model: &str) -> Result<Vec<Deployment>, CatalogError> {
-        let mut rows = self
-            .db
-            .prepare_cached("SELECT idx, model, version, release, state, statement, recorded_ms FROM deployments WHERE model = ?1 ORDER BY idx")?;
+        let mut rows = self.db.prepare_cached(
+            "SELECT idx, model, version, release, state, statement, recorded_ms FROM deployments WHERE model = ?1 ORDER BY idx",
+        )?;
         Ok(rows.query_map([model], deployment)?.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -196,14 +187,9 @@ impl Catalog {
         let mut rows = self.db.prepare_cached(
             "SELECT digest, idx, registered_ms, principal, signature, approval, trained_by, validated_by FROM models WHERE model = ?1 AND version = ?2",
         )?;
-        let mut version =
-            rows.query_row(params![resolved.model, to_sql(resolved.version)], |row| version_of(&resolved, row))?;
-        version.aliases = self
-            .aliases(&resolved.model)?
-            .into_iter()
-            .filter(|(_, to)| *to == resolved.version)
-            .map(|(alias, _)| alias)
-            .collect();
+        let mut version = rows.query_row(params![resolved.model, to_sql(resolved.version)], |row| version_of(&resolved, row))?;
+        version.aliases =
+            self.aliases(&resolved.model)?.into_iter().filter(|(_, to)| *to == resolved.version).map(|(alias, _)| alias).collect();
         version.responsible = self.run(&version.trained_by.run).ok().map(|run| run.summary.principal);
         if let Some(outcome) = self.outcome_at(&version.trained_by)? {
             for input in &outcome.inputs {
@@ -214,12 +200,7 @@ impl Catalog {
         }
         self.add_results(&mut version)?;
         for step in [version.trained_by.clone(), version.validated_by.clone()] {
-            version.gates.extend(self.gates_of(
-                &step.run.0,
-                step.workflow.as_str(),
-                step.step.as_str(),
-                u64::from(step.attempt),
-            )?);
+            version.gates.extend(self.gates_of(&step.run.0, step.workflow.as_str(), step.step.as_str(), u64::from(step.attempt))?);
         }
         version.gates.dedup();
         version.deployments = self.deployments(&resolved.model)?;
@@ -234,17 +215,15 @@ impl Catalog {
     /// Metrics and score from the statements that the validation's outcome names.
     fn add_results(&self, version: &mut ModelVersion) -> Result<(), CatalogError> {
         let Some(outcome) = self.outcome_at(&version.validated_by)? else { return Ok(()) };
-        let mut rows = self.db.prepare_cached(
-            "SELECT type, predicate FROM statements WHERE pae = ?1 AND predicate IS NOT NULL ORDER BY idx",
-        )?;
+        let mut rows =
+            self.db.prepare_cached("SELECT type, predicate FROM statements WHERE pae = ?1 AND predicate IS NOT NULL ORDER BY idx")?;
         for pae in &outcome.statements {
             let mut rows = rows.query([pae.hex()])?;
             while let Some(row) = rows.next()? {
                 let (kind, predicate): (String, String) = (row.get(0)?, row.get(1)?);
                 let predicate: Value = serde_json::from_str(&predicate).unwrap_or(Value::Null);
                 if kind == TEST_RESULT {
-                    let facts =
-                        predicate.get("seaworthy_facts").and_then(Value::as_object).cloned().unwrap_or_default();
+                    let facts = predicate.get("seaworthy_facts").and_then(Value::as_object).cloned().unwrap_or_default();
                     version.metrics.extend(facts);
                 } else if kind == INTEGRITY_SCORE {
                     version.score = predicate.get("score").and_then(Value::as_f64);
@@ -254,23 +233,13 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) fn gates_of(
-        &self,
-        run: &str,
-        workflow: &str,
-        step: &str,
-        attempt: u64,
-    ) -> Result<Vec<GateRow>, CatalogError> {
+    pub(super) fn gates_of(&self, run: &str, workflow: &str, step: &str, attempt: u64) -> Result<Vec<GateRow>, CatalogError> {
         let mut rows = self.db.prepare_cached(
             "SELECT idx, decision FROM gates WHERE run = ?1 AND workflow = ?2 AND step = ?3 AND attempt = ?4 ORDER BY idx",
         )?;
-        let found = rows.query_map(params![run, workflow, step, to_sql(attempt)], |row| {
-            Ok((row.get(0)?, row.get::<_, String>(1)?))
-        })?;
+        let found = rows.query_map(params![run, workflow, step, to_sql(attempt)], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
         let found = found.collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
-        let read = |(index, text): (i64, String)| {
-            Some(GateRow { index: from_sql(index), decision: serde_json::from_str(&text).ok()? })
-        };
+        let read = |(index, text): (i64, String)| Some(GateRow { index: from_sql(index), decision: serde_json::from_str(&text).ok()? });
         Ok(found.into_iter().filter_map(read).collect())
     }
 }
@@ -278,9 +247,8 @@ impl Catalog {
 fn version_of(resolved: &Resolved, row: &Row<'_>) -> rusqlite::Result<ModelVersion> {
     let step = |at: usize| {
         let text: String = row.get(at)?;
-        serde_json::from_str(&text).map_err(|fault| {
-            rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(fault))
-        })
+        serde_json::from_str(&text)
+            .map_err(|fault| rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(fault)))
     };
     Ok(ModelVersion {
         model: resolved.model.clone(),

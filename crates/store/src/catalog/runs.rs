@@ -152,8 +152,7 @@ impl Catalog {
 
     /// One run with its attempts, gates and denials.
     pub fn run(&self, run: &RunId) -> Result<RunDetail, CatalogError> {
-        let found =
-            self.db.prepare_cached(&format!("{SUMMARY} WHERE run = ?1"))?.query_row([&run.0], summary).optional()?;
+        let found = self.db.prepare_cached(&format!("{SUMMARY} WHERE run = ?1"))?.query_row([&run.0], summary).optional()?;
         let summary = found.ok_or_else(|| CatalogError::Unknown { reference: format!("run:{run}") })?;
         let mut rows = self.db.prepare_cached(
             "SELECT workflow, step, attempt, state, started_ms, ended_ms, error, idx, outcome FROM attempts WHERE run = ?1 ORDER BY idx, workflow, step, attempt",
@@ -162,9 +161,8 @@ impl Catalog {
         for attempt in &mut attempts {
             attempt.gates = self.gates_of(&run.0, &attempt.workflow, &attempt.step, attempt.attempt)?;
         }
-        let mut rows = self.db.prepare_cached(
-            "SELECT idx, step, principal, action, resource, reasons FROM denials WHERE run = ?1 ORDER BY idx",
-        )?;
+        let mut rows =
+            self.db.prepare_cached("SELECT idx, step, principal, action, resource, reasons FROM denials WHERE run = ?1 ORDER BY idx")?;
         let denials = rows.query_map([&run.0], denial)?.collect::<rusqlite::Result<_>>()?;
         Ok(RunDetail { summary, attempts, denials })
     }
@@ -214,9 +212,8 @@ impl Catalog {
 
     /// A statement by its SHA256(PAE).
     pub fn statement(&self, pae: &Digest) -> Result<Option<StatementRef>, CatalogError> {
-        let mut rows = self.db.prepare_cached(
-            "SELECT pae, idx, type, key FROM statements WHERE pae = ?1 AND fault IS NULL ORDER BY idx LIMIT 1",
-        )?;
+        let mut rows =
+            self.db.prepare_cached("SELECT pae, idx, type, key FROM statements WHERE pae = ?1 AND fault IS NULL ORDER BY idx LIMIT 1")?;
         Ok(rows.query_row([pae.hex()], statement).optional()?)
     }
 

@@ -12,10 +12,7 @@ use super::{from_sql, to_sql};
 
 /// One statement a table; digests are hex, times milliseconds, flags 0 or 1, nested values canonical JSON.
 const TABLES: [(&str, &str); 13] = [
-    (
-        "cursor",
-        "CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL, last TEXT NOT NULL) STRICT",
-    ),
+    ("cursor", "CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL, last TEXT NOT NULL) STRICT"),
     ("entries", "CREATE TABLE entries (idx INTEGER PRIMARY KEY, code TEXT NOT NULL, digest TEXT NOT NULL) STRICT"),
     (
         "runs",
@@ -25,10 +22,7 @@ const TABLES: [(&str, &str); 13] = [
         "attempts",
         "CREATE TABLE attempts (run TEXT NOT NULL, workflow TEXT NOT NULL, step TEXT NOT NULL, attempt INTEGER NOT NULL, state TEXT NOT NULL, started_ms INTEGER, ended_ms INTEGER, error TEXT, idx INTEGER NOT NULL, outcome TEXT, cache_key TEXT, reused INTEGER NOT NULL, PRIMARY KEY (run, workflow, step, attempt)) STRICT",
     ),
-    (
-        "artifacts",
-        "CREATE TABLE artifacts (digest TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, idx INTEGER NOT NULL) STRICT",
-    ),
+    ("artifacts", "CREATE TABLE artifacts (digest TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, idx INTEGER NOT NULL) STRICT"),
     (
         "statements",
         "CREATE TABLE statements (idx INTEGER PRIMARY KEY, pae TEXT NOT NULL, key TEXT, type TEXT, fault TEXT, predicate TEXT) STRICT",

@@ -29,8 +29,7 @@ impl Sum {
     pub(super) fn open(database: &Path) -> Result<Self, CatalogError> {
         let path = path_of(database);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| fault("open", &path, errno.into()))?;
+        let file = openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| fault("open", &path, errno.into()))?;
         Ok(Self { database: database.to_path_buf(), path, file: File::from(file) })
     }
 
@@ -65,9 +64,7 @@ impl Sum {
     pub(super) fn renew(&self) -> Result<(), CatalogError> {
         let digest = digest_of(&self.database)?.unwrap_or_else(|| Digest::of(b""));
         let mut file = &self.file;
-        file.rewind()
-            .and_then(|()| file.write_all(line(&digest).as_bytes()))
-            .map_err(|cause| fault("write", &self.path, cause))?;
+        file.rewind().and_then(|()| file.write_all(line(&digest).as_bytes())).map_err(|cause| fault("write", &self.path, cause))?;
         self.file.set_len(line(&digest).len() as u64).map_err(|cause| fault("write", &self.path, cause))
     }
 
@@ -95,12 +92,7 @@ pub(super) fn line(digest: &Digest) -> String {
 
 /// SHA-256 of a file; `None` if there is none.
 pub(super) fn digest_of(path: &Path) -> Result<Option<Digest>, CatalogError> {
-    let file = match openat(
-        CWD,
-        path,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) {
+    let file = match openat(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(fault("open", path, errno.into())),

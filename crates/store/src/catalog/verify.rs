@@ -49,8 +49,7 @@ fn check_rows(path: &Path, evidence: &dyn EvidenceSource, faults: &mut Vec<Store
     if !schema::is_ours(&catalog.db) {
         return Err("its tables are not those of a catalog".into());
     }
-    let integrity: String =
-        catalog.db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(|cause| cause.to_string())?;
+    let integrity: String = catalog.db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).map_err(|cause| cause.to_string())?;
     if integrity != "ok" {
         faults.push(fault(path, format!("the database is damaged: {}", integrity.replace('\n', "; "))));
     }
@@ -72,10 +71,8 @@ fn check_rows(path: &Path, evidence: &dyn EvidenceSource, faults: &mut Vec<Store
 fn differences<'a>(found: &'a str, want: &'a str) -> impl Iterator<Item = String> + 'a {
     let ours: std::collections::BTreeSet<&str> = found.lines().collect();
     let theirs: std::collections::BTreeSet<&str> = want.lines().collect();
-    let extra: Vec<String> =
-        ours.difference(&theirs).map(|line| format!("the log does not say: {}", cut(line))).collect();
-    let missing: Vec<String> =
-        theirs.difference(&ours).map(|line| format!("it lacks what the log says: {}", cut(line))).collect();
+    let extra: Vec<String> = ours.difference(&theirs).map(|line| format!("the log does not say: {}", cut(line))).collect();
+    let missing: Vec<String> = theirs.difference(&ours).map(|line| format!("it lacks what the log says: {}", cut(line))).collect();
     extra.into_iter().chain(missing)
 }
 

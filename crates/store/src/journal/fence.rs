@@ -39,11 +39,7 @@ impl Fence {
     /// The same for a record that comes after those in `pending`.
     pub(super) fn check(&self, record: &Record, pending: &mut Pending) -> Result<(), JournalError> {
         let Some(name) = &record.step else {
-            return if record.state.is_run_level() {
-                Ok(())
-            } else {
-                Err(refused(record, "a step's state needs a step"))
-            };
+            return if record.state.is_run_level() { Ok(()) } else { Err(refused(record, "a step's state needs a step")) };
         };
         if record.state.is_run_level() {
             return Err(refused(record, "a run's state has no step"));

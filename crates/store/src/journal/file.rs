@@ -173,8 +173,7 @@ impl JournalFile {
             seq += 1;
         }
         let written = self.write_at(self.tail.offset, &bytes);
-        let durable = written
-            .and_then(|()| if wait { barrier::sync(&self.file).map_err(io_fault("sync", &self.path)) } else { Ok(()) });
+        let durable = written.and_then(|()| if wait { barrier::sync(&self.file).map_err(io_fault("sync", &self.path)) } else { Ok(()) });
         if let Err(fault) = durable {
             // what cannot be cut off now is a torn end that the next append cuts off, or whole records that were never acknowledged
             _ = ftruncate(&self.file, self.tail.offset);

@@ -93,9 +93,7 @@ impl JournalError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Io { .. } => {
-                "check the disk and the rights of the folder, then run again; what was acknowledged is not lost"
-            }
+            Self::Io { .. } => "check the disk and the rights of the folder, then run again; what was acknowledged is not lost",
             Self::Damaged { .. } => {
                 "restore the journal from a backup, or move it away: committed steps are in the log, unfinished ones then run again"
             }

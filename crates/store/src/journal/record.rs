@@ -159,12 +159,7 @@ impl Record {
     #[must_use]
     pub fn step_run(&self) -> Option<StepRunId> {
         let name = self.step.as_ref()?;
-        Some(StepRunId {
-            run: self.run.clone(),
-            workflow: name.workflow.clone(),
-            step: name.step.clone(),
-            attempt: self.attempt,
-        })
+        Some(StepRunId { run: self.run.clone(), workflow: name.workflow.clone(), step: name.step.clone(), attempt: self.attempt })
     }
 }
 

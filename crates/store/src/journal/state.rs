@@ -143,9 +143,7 @@ impl StepState {
 #[must_use]
 pub fn unfinished_digests(records: &[Record]) -> BTreeSet<Digest> {
     let runs = RunState::from_records(records);
-    let open = records
-        .iter()
-        .filter(|record| runs.get(&record.run).is_some_and(|run| run.ended.is_none() || has_open_step(run)));
+    let open = records.iter().filter(|record| runs.get(&record.run).is_some_and(|run| run.ended.is_none() || has_open_step(run)));
     open.flat_map(|record| digests_in(&record.data)).collect()
 }
 

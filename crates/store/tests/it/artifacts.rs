@@ -62,9 +62,7 @@ fn bytes_come_back_as_they_went_in_and_are_read_only() {
 fn blake3_is_computed_beside_sha256_where_asked() {
     let scratch = Scratch::new();
     let bytes = vec![7_u8; 1_000_000];
-    let blob = store(&scratch)
-        .put_reader_with(&mut bytes.as_slice(), PutRules { bytes_max: 2_000_000, blake3: true })
-        .unwrap();
+    let blob = store(&scratch).put_reader_with(&mut bytes.as_slice(), PutRules { bytes_max: 2_000_000, blake3: true }).unwrap();
     assert_eq!(blob.blake3.unwrap(), blake3::hash(&bytes).to_hex().to_string());
 }
 
@@ -104,12 +102,7 @@ fn files_become_one_artifact_with_one_barrier() {
     assert_eq!(from_folder.root(), manifest.root());
     assert_eq!(hash_folder(&folder, &FolderRules::default()).unwrap().0, from_folder);
     // the same again writes nothing
-    let inodes = || {
-        files_below(&scratch.path("store"))
-            .iter()
-            .map(|path| std::fs::metadata(path).unwrap().ino())
-            .collect::<Vec<_>>()
-    };
+    let inodes = || files_below(&scratch.path("store")).iter().map(|path| std::fs::metadata(path).unwrap().ino()).collect::<Vec<_>>();
     let kept = inodes();
     store.put_files(files()).unwrap();
     assert_eq!(inodes(), kept);
@@ -123,8 +116,7 @@ fn many_files_are_synced_as_a_whole() {
         scratch.write(&format!("in/d{}/{i}", i % 7), format!("{}", i / 2));
     }
     let before = barrier::count_of_thread();
-    let (manifest, reference) =
-        store.put_folder(open_folder(&scratch.path("in")).unwrap(), &FolderRules::default()).unwrap();
+    let (manifest, reference) = store.put_folder(open_folder(&scratch.path("in")).unwrap(), &FolderRules::default()).unwrap();
     assert_eq!(barrier::count_of_thread() - before, 1);
     assert_eq!((manifest.entries().len(), store.blob_names().unwrap().len()), (400, 201));
     assert!(manifest.entries().iter().all(|entry| store.read_blob(&entry.digest, 10).is_ok()));
@@ -214,10 +206,7 @@ fn a_flipped_byte_in_every_file_is_reported_by_the_audit() {
         for at in [0, length / 2, length - 1] {
             flip(&path, at);
             let faults = store.audit().unwrap();
-            assert!(
-                faults.len() == 1 && faults[0].kind == FaultKind::Corrupt && path.ends_with(&faults[0].path),
-                "{faults:?}"
-            );
+            assert!(faults.len() == 1 && faults[0].kind == FaultKind::Corrupt && path.ends_with(&faults[0].path), "{faults:?}");
             let copy = Artifacts::open_read_only(&scratch.path("store")).unwrap();
             assert_eq!(copy.audit().unwrap(), faults);
             flip(&path, at);
@@ -233,13 +222,7 @@ fn strays_and_modes_are_reported() {
     let digest = store.put_bytes(b"x").unwrap();
     std::fs::set_permissions(blob_path(&scratch, &digest), std::fs::Permissions::from_mode(0o644)).unwrap();
     let hex = digest.hex();
-    for name in [
-        "store/extra",
-        "store/blobs/zz/a",
-        "store/blobs/note",
-        &format!("store/blobs/{}/readme", &hex[..2]),
-        "store/tmp/evil",
-    ] {
+    for name in ["store/extra", "store/blobs/zz/a", "store/blobs/note", &format!("store/blobs/{}/readme", &hex[..2]), "store/tmp/evil"] {
         scratch.write(name, b"?");
     }
     let wrong = if hex.starts_with("00") { "01" } else { "00" };
@@ -328,10 +311,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     let store = Artifacts::open(&dir.join("store")).unwrap();
     let good = store.put_bytes(&[1; 100_000]).unwrap();
     let fault = store.put_reader(&mut std::io::repeat(2).take(2_000_000), u64::MAX).unwrap_err();
-    assert!(
-        matches!(&fault, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull),
-        "{fault}"
-    );
+    assert!(matches!(&fault, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull), "{fault}");
     assert!(fault.hint().contains("space"));
     let many: Vec<NewFile> = (0..12).map(|i| new_file(&scratch, &format!("f{i}"), &[i; 100_000])).collect();
     store.put_files(many).unwrap_err();
@@ -471,7 +451,8 @@ fn names_that_escape_never_reach_a_manifest() {
     }
     assert_eq!(store.blob_names().unwrap(), [], "nothing is named for a refused artifact");
     // a manifest document with such a name, planted as a blob, is refused when it is read
-    let planted = br#"{"entries":[{"digest":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","mode":420,"name":"../x","size":1}]}"#;
+    let planted =
+        br#"{"entries":[{"digest":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881","mode":420,"name":"../x","size":1}]}"#;
     let digest = store.put_bytes(planted).unwrap();
     assert_eq!(store.manifest(&digest).unwrap_err().code(), "store/not-an-artifact");
     let honest = String::from_utf8_lossy(planted).replace("../x", "x");

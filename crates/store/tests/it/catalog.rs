@@ -28,8 +28,7 @@ fn step(run: &str, step: &str, attempt: u32) -> StepRunId {
 }
 
 fn folder(name: &str) -> Manifest {
-    Manifest::new(vec![ManifestEntry { name: name.into(), digest: Digest::of(name.as_bytes()), size: 9, mode: 0o644 }])
-        .unwrap()
+    Manifest::new(vec![ManifestEntry { name: name.into(), digest: Digest::of(name.as_bytes()), size: 9, mode: 0o644 }]).unwrap()
 }
 
 fn output(name: &str, kind: ArtifactKind) -> OutputRef {
@@ -38,8 +37,7 @@ fn output(name: &str, kind: ArtifactKind) -> OutputRef {
 }
 
 fn gate(pass: bool) -> GateDecision {
-    let reason =
-        Reason { code: "gate/check_failed".into(), rule: "auc".into(), message: "low".into(), hint: "train".into() };
+    let reason = Reason { code: "gate/check_failed".into(), rule: "auc".into(), message: "low".into(), hint: "train".into() };
     GateDecision {
         gate: "model_performance".into(),
         pass,
@@ -63,14 +61,7 @@ fn commit(
         log.event(EventKind::StepStarted { step: step.clone() });
     }
     let cache_key = Digest::of(step.step.as_str().as_bytes());
-    log.event(EventKind::StepCommitted {
-        step,
-        cache_key,
-        inputs: inputs.to_vec(),
-        outputs: outputs.to_vec(),
-        statements,
-        reused_from,
-    });
+    log.event(EventKind::StepCommitted { step, cache_key, inputs: inputs.to_vec(), outputs: outputs.to_vec(), statements, reused_from });
 }
 
 /// One good run up to a deployed model, one that reuses a step, one that is denied.
@@ -86,25 +77,14 @@ fn story() -> MemoryLog {
         log.event_by(
             "user:p-1",
             1_700_000_000_000,
-            EventKind::RunStarted {
-                run: RunId(run.into()),
-                request: Digest::of(b"request"),
-                plan: Digest::of(b"plan"),
-            },
+            EventKind::RunStarted { run: RunId(run.into()), request: Digest::of(b"request"), plan: Digest::of(b"plan") },
         )
     };
     start(&mut log, "r1");
     let signed = log.statement(&manifest_statement("ingest/raw", &folder("ingest/raw"), Subject::Folder));
     commit(&mut log, step("r1", "ingest", 1), &[], std::slice::from_ref(&raw), vec![signed], None);
     let signed = log.statement(&manifest_statement("prepare/train", &folder("prepare/train"), Subject::Folder));
-    commit(
-        &mut log,
-        step("r1", "prepare", 1),
-        std::slice::from_ref(&raw),
-        std::slice::from_ref(&train),
-        vec![signed],
-        None,
-    );
+    commit(&mut log, step("r1", "prepare", 1), std::slice::from_ref(&raw), std::slice::from_ref(&train), vec![signed], None);
     commit(&mut log, step("r1", "train", 1), std::slice::from_ref(&train), std::slice::from_ref(&model), vec![], None);
     let about = subject("train/model", &folder("train/model").reference());
     let report = CheckReport {
@@ -114,8 +94,7 @@ fn story() -> MemoryLog {
         findings: vec![],
     };
     let tested = log.statement(&TestResult::of(&[report], vec![], None).statement(vec![about.clone()]));
-    let part =
-        ScorePart { name: "drift".into(), required: true, measured: Some(0.1), bound: Some(0.2), score: Some(0.75) };
+    let part = ScorePart { name: "drift".into(), required: true, measured: Some(0.1), bound: Some(0.2), score: Some(0.75) };
     let scored = log.statement(&IntegrityScore::of(vec![part], vec![]).statement(about));
     log.event(EventKind::GateDecided { step: step("r1", "validate", 1), decision: gate(true) });
     commit(&mut log, step("r1", "validate", 1), std::slice::from_ref(&model), &[], vec![tested, scored], None);
@@ -140,8 +119,7 @@ fn story() -> MemoryLog {
     log.event(EventKind::RunEnded { run: RunId("r1".into()), state: "succeeded".into() });
     start(&mut log, "r2");
     commit(&mut log, step("r2", "ingest", 1), &[], &[raw], vec![], Some(step("r1", "ingest", 1)));
-    let reasons =
-        vec![Reason { code: "authz/no_permit".into(), rule: "-".into(), message: "no".into(), hint: "-".into() }];
+    let reasons = vec![Reason { code: "authz/no_permit".into(), rule: "-".into(), message: "no".into(), hint: "-".into() }];
     let resource = Resource::Workflow { name: "w".into() };
     log.event(EventKind::AuthorizationDecided {
         step: Some(step("r2", "prepare", 1)),
@@ -149,11 +127,7 @@ fn story() -> MemoryLog {
         resource,
         decision: Decision::Deny { reasons },
     });
-    log.event(EventKind::StepEnded {
-        step: step("r2", "prepare", 1),
-        state: "denied".into(),
-        error: "authz/denied".into(),
-    });
+    log.event(EventKind::StepEnded { step: step("r2", "prepare", 1), state: "denied".into(), error: "authz/denied".into() });
     log.event(EventKind::RunEnded { run: RunId("r2".into()), state: "denied".into() });
     log
 }
@@ -182,16 +156,9 @@ fn runs_models_and_outcomes_are_found() {
 
     let model = catalog.model("m@live").unwrap();
     assert_eq!((model.version, model.score, &model.metrics["evaluation"]["auc"]), (1, Some(0.75), &json!(0.91)));
-    assert_eq!(
-        (model.responsible.as_deref(), model.aliases, model.deployments.len()),
-        (Some("user:p-1"), vec!["live".to_owned()], 1)
-    );
+    assert_eq!((model.responsible.as_deref(), model.aliases, model.deployments.len()), (Some("user:p-1"), vec!["live".to_owned()], 1));
     assert_eq!(model.trained_on.iter().map(|input| &*input.name).collect::<Vec<_>>(), ["prepare/train"]);
-    assert_eq!(
-        model.training_signatures.values().map(Vec::len).collect::<Vec<_>>(),
-        [1],
-        "the training data's signature"
-    );
+    assert_eq!(model.training_signatures.values().map(Vec::len).collect::<Vec<_>>(), [1], "the training data's signature");
     assert_eq!(model.gates.len(), 1);
     assert_eq!(catalog.models().unwrap()[0].aliases, BTreeMap::from([("live".into(), 1)]));
     assert_eq!((catalog.next_version("m").unwrap(), catalog.next_version("other").unwrap()), (2, 1));
@@ -212,12 +179,7 @@ fn runs_models_and_outcomes_are_found() {
 }
 
 fn nodes(tree: &LineageNode, into: &mut Vec<String>) {
-    into.push(format!(
-        "{} {}{}",
-        tree.relation,
-        tree.id.split(':').next().unwrap(),
-        if tree.repeated { " again" } else { "" }
-    ));
+    into.push(format!("{} {}{}", tree.relation, tree.id.split(':').next().unwrap(), if tree.repeated { " again" } else { "" }));
     tree.children.iter().for_each(|child| nodes(child, into));
 }
 
@@ -240,10 +202,7 @@ fn lineage_walks_both_ways() {
     assert!(above.contains(&raw) && above.contains("run:r1") && above.contains("step:r1/w/train#1"), "{above:?}");
     assert!(!above.contains("deployment:m#1"));
     let down = ids(&lineage(&catalog, &raw, Direction::Descendants).unwrap());
-    assert!(
-        down.contains("model:m@1") && down.contains("deployment:m#1") && !down.contains("step:r1/w/ingest#1"),
-        "{down:?}"
-    );
+    assert!(down.contains("model:m@1") && down.contains("deployment:m#1") && !down.contains("step:r1/w/ingest#1"), "{down:?}");
     let from_run = ids(&lineage(&catalog, "r1", Direction::Descendants).unwrap());
     assert!(from_run.contains("model:m@1") && from_run.contains("step:r2/w/ingest#1"));
     let mut lines = Vec::new();
@@ -340,10 +299,7 @@ fn a_changed_row_is_named_even_if_the_checksum_was_renewed() {
     db.execute_batch("UPDATE runs SET state = 'succeeded' WHERE run = 'r2'").unwrap();
     drop(db);
     let faults = verify(&path, &log);
-    assert!(
-        faults.iter().any(|fault| fault.message.contains("the log does not say") && fault.message.contains("r2")),
-        "{faults:?}"
-    );
+    assert!(faults.iter().any(|fault| fault.message.contains("the log does not say") && fault.message.contains("r2")), "{faults:?}");
 }
 
 #[test]
@@ -370,8 +326,7 @@ fn many_processes_index_the_same_log() {
 }
 
 fn any_event() -> impl Strategy<Value = EventKind> {
-    let id = (0..3_u8, 0..3_u8, 1..3_u32)
-        .prop_map(|(run, name, attempt)| step(&format!("r{run}"), &format!("s{name}"), attempt));
+    let id = (0..3_u8, 0..3_u8, 1..3_u32).prop_map(|(run, name, attempt)| step(&format!("r{run}"), &format!("s{name}"), attempt));
     let run = (0..3_u8).prop_map(|run| RunId(format!("r{run}")));
     let artifact = (0..5_u8).prop_map(|i| output(&format!("a{i}"), ArtifactKind::Dataset));
     let artifacts = || prop::collection::vec(artifact.clone(), 0..3);
@@ -380,16 +335,16 @@ fn any_event() -> impl Strategy<Value = EventKind> {
         (run, "[a-z'\n\\\\]{1,8}").prop_map(|(run, state)| EventKind::RunEnded { run, state }),
         id.clone().prop_map(|step| EventKind::StepStarted { step }),
         (id.clone(), "[a-z]{1,4}").prop_map(|(step, state)| EventKind::StepEnded { step, state, error: "x/y".into() }),
-        (id.clone(), artifacts(), artifacts(), prop::option::of(id.clone())).prop_map(
-            |(step, inputs, outputs, reused_from)| EventKind::StepCommitted {
+        (id.clone(), artifacts(), artifacts(), prop::option::of(id.clone())).prop_map(|(step, inputs, outputs, reused_from)| {
+            EventKind::StepCommitted {
                 cache_key: Digest::of(step.step.as_str().as_bytes()),
                 step,
                 inputs,
                 outputs,
                 statements: vec![],
-                reused_from
+                reused_from,
             }
-        ),
+        }),
         (id.clone(), any::<bool>()).prop_map(|(step, pass)| EventKind::GateDecided { step, decision: gate(pass) }),
         (1..4_u64, id.clone(), id).prop_map(|(version, trained_by, validated_by)| EventKind::ModelRegistered {
             model: "m".into(),
@@ -400,11 +355,7 @@ fn any_event() -> impl Strategy<Value = EventKind> {
             trained_by,
             validated_by
         }),
-        (0..2_u8, 1..4_u64).prop_map(|(alias, version)| EventKind::ModelAliased {
-            model: "m".into(),
-            alias: format!("a{alias}"),
-            version
-        }),
+        (0..2_u8, 1..4_u64).prop_map(|(alias, version)| EventKind::ModelAliased { model: "m".into(), alias: format!("a{alias}"), version }),
         (1..4_u64, 1..9_u64).prop_map(|(version, release)| EventKind::DeploymentRecorded {
             model: "m".into(),
             version,

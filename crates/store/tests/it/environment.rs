@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use seaworthy_core::digest::Digest;
-use seaworthy_core::envelope::{Bundle, Statement};
+use seaworthy_core::envelope::{Bundle, Statement, key_hint};
 use seaworthy_core::event::{Event, EventKind, OutputRef};
 use seaworthy_core::id::{Name, RunId, StepRunId};
 use seaworthy_core::ports::{EvidenceSource, Leaf, Recorder};
@@ -52,7 +52,7 @@ fn environment(scratch: &Scratch) -> (Workspace, EnvironmentPaths, Log) {
         "predicateType": "https://example.com/claim", "predicate": {"x": 1}
     }))
     .unwrap();
-    let bundle = Bundle { payload: statement.to_payload(), signature: vec![1; 70], key_hint: "k".repeat(64), log_proof: None };
+    let bundle = Bundle { payload: statement.to_payload(), signature: vec![1; 70], key_hint: key_hint(b"a key"), log_proof: None };
     let output = OutputRef { name: "s/data".into(), kind: "dataset".into(), digest: artifact.digest };
     let outcome = EventKind::StepCommitted {
         step: step.clone(),

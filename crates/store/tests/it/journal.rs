@@ -37,8 +37,7 @@ fn records_come_back_in_order_with_one_barrier_an_append() {
     assert_eq!(barrier::count_of_thread() - before, 1);
     assert_eq!(journal.append_lazy(&story()[3..]).unwrap(), 6);
     assert_eq!(barrier::count_of_thread() - before, 1);
-    let want: Vec<Record> =
-        story().into_iter().enumerate().map(|(seq, record)| Record { seq: seq as u64, ..record }).collect();
+    let want: Vec<Record> = story().into_iter().enumerate().map(|(seq, record)| Record { seq: seq as u64, ..record }).collect();
     assert_eq!(journal.load().unwrap(), want);
     assert_eq!(Journal::open(&scratch.path("j")).unwrap().load().unwrap(), want);
     assert_eq!(Journal::open_read_only(&scratch.path("j")).unwrap().load().unwrap(), want);
@@ -181,10 +180,7 @@ fn a_refused_record_leaves_the_journal_as_it_was() {
     assert_eq!(journal.append(&[good.clone(), large]).unwrap_err().code(), "journal/record");
     assert_eq!(std::fs::read(scratch.path("j/journal")).unwrap(), before);
     journal.append(&[good]).unwrap();
-    assert_eq!(
-        Journal::open_read_only(&scratch.path("j")).unwrap().append(&[]).unwrap_err().code(),
-        "journal/read-only"
-    );
+    assert_eq!(Journal::open_read_only(&scratch.path("j")).unwrap().append(&[]).unwrap_err().code(), "journal/read-only");
 }
 
 #[test]

@@ -15,8 +15,7 @@ fn a_workspace_keeps_its_id_whoever_creates_it_first() {
     let root = scratch.path("");
     assert!(Workspace::open(&root).is_err());
     let ids: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| Workspace::create(&root).unwrap().id().to_owned())).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Workspace::create(&root).unwrap().id().to_owned())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(ids.iter().all(|id| *id == ids[0] && id.len() == 16));
@@ -54,8 +53,7 @@ fn config_files_are_bounded_text() {
     assert_eq!(config_file(&scratch.write("c", [0x61, 0xff])).unwrap_err().code(), "store/refused");
     assert_eq!(config_file(&scratch.path("")).unwrap_err().code(), "store/refused");
     assert_eq!(config_file(&scratch.path("absent")).unwrap_err().code(), "store/io");
-    rustix::fs::mknodat(rustix::fs::CWD, scratch.path("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
-        .unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, scratch.path("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
     assert_eq!(config_file(&scratch.path("pipe")).unwrap_err().code(), "store/refused");
 }
 
