@@ -16,7 +16,7 @@ use seaworthy_core::merkle::{Frontier, leaf_hash};
 use seaworthy_core::note::Checkpoint;
 
 use super::LogError;
-use super::disk::{ASIDE, Files, Folder, prefix};
+use super::disk::{ASIDE, Folder, prefix};
 use super::reader::{bundle_path, from_wal};
 use super::wal::{WAL, scan};
 use super::writer::{CHECKPOINT, checkpoint_is_last};
@@ -124,7 +124,7 @@ impl Audit {
         });
         match standing {
             Ok(true) => {}
-            Ok(false) => match from_wal(&Files::new(self.folder.clone()), &wal, on_disk.as_deref()) {
+            Ok(false) => match from_wal(&self.folder) {
                 Ok(writes) => self.pending.extend(writes),
                 Err(error) => self.error(error),
             },

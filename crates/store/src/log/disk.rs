@@ -1,4 +1,4 @@
-//! The files of a log: reading them with what the `wal` still holds laid over, and replacing them whole.
+//! The files of a log: reading them, with what the `wal` still holds for missing ones, and replacing them whole.
 //!
 //! in: paths below the log's folder; out: bytes.
 //! **Invariant:** a file appears under its name only with all its bytes (written aside, then renamed).
@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -224,31 +224,45 @@ impl Folder {
     }
 }
 
-/// The files as a reader sees them: those that the `wal` holds first, then those on the disk.
+/// The files as a reader sees them: those on the disk, and in the place of missing ones what the `wal` still holds.
 pub(super) struct Files {
     pub(super) folder: Arc<Folder>,
-    overlay: HashMap<String, Arc<[u8]>>,
+    /// Makes the missing files from the `wal`; not called as long as none is missing.
+    restore: Option<Restore>,
+    restored: OnceLock<HashMap<String, Arc<[u8]>>>,
     cache: Mutex<HashMap<String, Arc<[u8]>>>,
 }
 
+/// Reads the files that the `wal` holds.
+pub(super) type Restore = fn(&Arc<Folder>) -> Result<Vec<(String, Vec<u8>)>, LogError>;
+
 impl Files {
-    pub(super) fn new(folder: Arc<Folder>) -> Self {
-        Self { folder, overlay: HashMap::new(), cache: Mutex::default() }
+    /// Only what is on the disk.
+    pub(super) fn on_disk(folder: Arc<Folder>) -> Self {
+        Self { folder, restore: None, restored: OnceLock::new(), cache: Mutex::default() }
     }
 
-    pub(super) fn lay_over(&mut self, files: impl IntoIterator<Item = (String, Vec<u8>)>) {
-        self.overlay.extend(files.into_iter().map(|(path, bytes)| (path, bytes.into())));
+    /// With the help of the `wal`.
+    pub(super) fn with_wal(folder: Arc<Folder>, restore: Restore) -> Self {
+        Self { restore: Some(restore), ..Self::on_disk(folder) }
     }
 
-    pub(super) fn overlay(&self) -> &HashMap<String, Arc<[u8]>> {
-        &self.overlay
-    }
-
-    pub(super) fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, LogError> {
-        if let Some(bytes) = self.overlay.get(path) {
-            return Ok(Some(bytes.clone()));
+    /// The files that the `wal` holds.
+    pub(super) fn restored(&self) -> Result<&HashMap<String, Arc<[u8]>>, LogError> {
+        if let Some(restored) = self.restored.get() {
+            return Ok(restored);
         }
-        Ok(self.folder.read(path)?.map(Arc::from))
+        let files = self.restore.map_or_else(|| Ok(Vec::new()), |restore| restore(&self.folder))?;
+        let files = files.into_iter().map(|(path, bytes)| (path, bytes.into())).collect();
+        Ok(self.restored.get_or_init(|| files))
+    }
+
+    /// A file; an empty one counts as missing: no file of a log is empty, but a power cut leaves such.
+    pub(super) fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, LogError> {
+        match self.folder.read(path)? {
+            Some(bytes) if !bytes.is_empty() => Ok(Some(bytes.into())),
+            _ => Ok(self.restored()?.get(path).cloned()),
+        }
     }
 
     /// The bytes of a tile or bundle, from a wider one if that is what is left.

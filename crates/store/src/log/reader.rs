@@ -1,7 +1,7 @@
 //! Reading a log: entries, bundles, proofs; without a key, without a lock, on a read-only copy too.
 //!
 //! in: the folder; out: one consistent state of the log, that of the checkpoint found at opening.
-//! **Invariant:** what a crash left in the `wal` is laid over the files, so a reader sees every acknowledged leaf.
+//! **Invariant:** what a crash left in the `wal` stands in for missing files, so a reader sees every acknowledged leaf.
 //! **Invariant:** nothing read here is trusted: whoever uses it verifies the checkpoint's signature and the proofs.
 
 use std::collections::BTreeSet;
@@ -29,6 +29,8 @@ pub struct LogReader {
     files: Files,
     note: String,
     checkpoint: Checkpoint,
+    /// A crash kept some files from being written: they are in the `wal` only.
+    behind: bool,
 }
 
 /// Where the bundle of a statement is kept.
@@ -52,18 +54,23 @@ impl LogReader {
     }
 
     fn look(folder: &Arc<Folder>) -> Result<Self, LogError> {
-        let mut files = Files::new(folder.clone());
         let wal = folder.read(WAL)?;
         let on_disk = folder.read(CHECKPOINT)?;
-        let writes = match &wal {
-            Some(wal) => from_wal(&files, wal, on_disk.as_deref())?,
-            None => Writes::new(),
+        let (note, behind) = match &wal {
+            Some(wal) => {
+                let scan = scan(wal)?;
+                let behind = !checkpoint_is_last(&scan, on_disk.as_deref())?;
+                let last = scan.records.last().map(|record| record.checkpoint.clone());
+                (last.ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?, behind)
+            }
+            None => {
+                let bytes = on_disk.ok_or_else(|| LogError::corrupt(CHECKPOINT, "it is missing"))?;
+                (String::from_utf8_lossy(&bytes).into_owned(), false)
+            }
         };
-        files.lay_over(writes);
-        let note = files.read(CHECKPOINT)?.ok_or_else(|| LogError::corrupt(CHECKPOINT, "it is missing"))?;
-        let (checkpoint, _) = Checkpoint::parse(&note)?;
-        let note = String::from_utf8_lossy(&note).into_owned();
-        Ok(Self { files, note, checkpoint })
+        let (checkpoint, _) = Checkpoint::parse(note.as_bytes())?;
+        let files = Files::with_wal(folder.clone(), from_wal);
+        Ok(Self { files, note, checkpoint, behind })
     }
 
     /// The state: origin, size, root.
@@ -114,19 +121,19 @@ impl LogReader {
 }
 
 /// The files that the `wal` holds, at their last state.
-pub(super) fn from_wal(files: &Files, wal: &[u8], checkpoint: Option<&[u8]>) -> Result<Writes, LogError> {
-    let scan = scan(wal)?;
+pub(super) fn from_wal(folder: &Arc<Folder>) -> Result<Writes, LogError> {
+    let Some(wal) = folder.read(WAL)? else { return Ok(Writes::new()) };
+    let scan = scan(&wal)?;
     let Some((base, rest)) = scan.records.split_first() else {
         return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
     };
-    checkpoint_is_last(&scan, checkpoint)?;
-    if rest.is_empty() {
-        return Ok(vec![(CHECKPOINT.to_owned(), base.checkpoint.clone().into_bytes())]);
-    }
     let origin = Checkpoint::parse(base.checkpoint.as_bytes())?.0.origin;
-    let mut edge = Edge::load(files, base.before)?;
-    apply(&mut edge, std::slice::from_ref(base), &origin, false)?;
-    apply(&mut edge, rest, &origin, false)
+    let mut edge = Edge::load(&Files::on_disk(folder.clone()), base.before)?;
+    let mut writes = apply(&mut edge, std::slice::from_ref(base), &origin, false)?;
+    if !rest.is_empty() {
+        writes = apply(&mut edge, rest, &origin, false)?;
+    }
+    Ok(writes)
 }
 
 impl EvidenceSource for LogReader {
@@ -151,7 +158,10 @@ impl EvidenceSource for LogReader {
     }
 
     fn bundle_digests(&self) -> Result<Vec<Digest>, PortError> {
-        let mut paths: BTreeSet<String> = self.files.overlay().keys().cloned().collect();
+        let mut paths = BTreeSet::new();
+        if self.behind {
+            paths.extend(self.files.restored()?.keys().cloned());
+        }
         for folder in self.files.folder.names("bundles")? {
             let folder = format!("bundles/{folder}");
             paths.extend(self.files.folder.names(&folder)?.into_iter().map(|name| format!("{folder}/{name}")));

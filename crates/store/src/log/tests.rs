@@ -260,6 +260,9 @@ fn witnesses_signatures_can_be_added_and_nothing_else_changed() {
     assert_eq!(log.publish(&note).unwrap_err().code(), "log/signer", "a signature cannot be taken away");
     assert!(log.publish(&cosigned.replacen("\n3\n", "\n2\n", 1)).is_err());
     log.append(&leaves(3..4)).unwrap();
+    assert_eq!(log.size().unwrap(), 4);
+    assert!(Arc::ptr_eq(&log.snapshot().unwrap(), &log.snapshot().unwrap()), "one reader as long as nothing changes");
+    open(&dir).append(&leaves(4..5)).unwrap();
+    assert_eq!(log.size().unwrap(), 5, "another handle's leaves are seen");
     assert_eq!(audit(&dir), []);
-    assert_eq!(LogReader::open(&dir).unwrap().state().size, 4);
 }

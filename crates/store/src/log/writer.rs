@@ -45,6 +45,8 @@ pub struct Log {
     queue: Mutex<Queue>,
     done: Condvar,
     state: Mutex<State>,
+    /// The last snapshot taken, for as long as nothing was appended.
+    view: Mutex<Option<Arc<LogReader>>>,
 }
 
 /// Leaves of one call, encoded.
@@ -121,6 +123,7 @@ impl Log {
             queue: Mutex::default(),
             done: Condvar::new(),
             state: Mutex::new(state),
+            view: Mutex::default(),
         })
     }
 
@@ -136,8 +139,17 @@ impl Log {
     }
 
     /// A consistent view of the log as it is now, for proofs and verification.
-    pub fn snapshot(&self) -> Result<LogReader, LogError> {
-        LogReader::open(&self.dir)
+    pub fn snapshot(&self) -> Result<Arc<LogReader>, LogError> {
+        let behind = self.state.lock().unwrap_or_else(PoisonError::into_inner).behind;
+        let now = self.folder.read(CHECKPOINT)?;
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = view.as_ref().filter(|reader| !behind && Some(reader.note().as_bytes()) == now.as_deref())
+        {
+            return Ok(reader.clone());
+        }
+        let reader = Arc::new(LogReader::open(&self.dir)?);
+        *view = Some(reader.clone());
+        Ok(reader)
     }
 
     /// The C2SP tlog-proof text of leaf `index`.
@@ -379,7 +391,7 @@ impl State {
             return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
         };
         checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref())?;
-        let mut edge = Edge::load(&Files::new(folder.clone()), base.before)?;
+        let mut edge = Edge::load(&Files::on_disk(folder.clone()), base.before)?;
         let mut writes = apply(&mut edge, std::slice::from_ref(base), origin, false)?;
         writes.extend(apply(&mut edge, rest, origin, true)?);
         let last = scan.records.last().unwrap_or(base);
