@@ -6,7 +6,7 @@ use std::path::Path;
 use seaworthy_core::digest::Digest;
 use seaworthy_trust::gate::{Gate, mutate_input, mutate_policy, test_cases};
 
-fn load(root: &str, name: &str) -> (Gate, BTreeMap<String, Vec<u8>>) {
+pub(crate) fn load(root: &str, name: &str) -> (Gate, BTreeMap<String, Vec<u8>>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(root).join(name);
     let mut files = BTreeMap::new();
     for (folder, prefix) in [(root.clone(), ""), (root.join("cases"), "cases/")] {

@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests fail by panicking, and set up their own files")]
 
 mod environment;
+mod example_data;
 mod example_gates;
