@@ -5,3 +5,4 @@
 mod environment;
 mod example_data;
 mod example_gates;
+mod example_workflow;
