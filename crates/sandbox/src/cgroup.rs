@@ -27,11 +27,7 @@ const LAUNCHER_LEAF: &str = "seaworthy-launcher";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// The process' own folder under each controller.
-    V1 {
-        memory: PathBuf,
-        pids: PathBuf,
-        cpu: Option<PathBuf>,
-    },
+    V1 { memory: PathBuf, pids: PathBuf, cpu: Option<PathBuf> },
     /// The process' own folder.
     V2(PathBuf),
 }
@@ -55,19 +51,12 @@ fn locate(mountinfo: &str, own: &str) -> Option<Place> {
             let mut parts = line.splitn(3, ':').skip(1);
             let controllers = parts.next()?;
             let path = parts.next()?;
-            controllers
-                .split(',')
-                .any(|name| name == controller)
-                .then_some(path)
+            controllers.split(',').any(|name| name == controller).then_some(path)
         })?;
         folder(mountinfo, "cgroup", Some(controller), path)
     };
     if let (Some(memory), Some(pids)) = (v1("memory"), v1("pids")) {
-        return Some(Place::V1 {
-            memory,
-            pids,
-            cpu: v1("cpu"),
-        });
+        return Some(Place::V1 { memory, pids, cpu: v1("cpu") });
     }
     let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
     let mut base = folder(mountinfo, "cgroup2", None, path)?;
@@ -112,18 +101,11 @@ impl Cgroup {
     /// Makes the group and sets its limits. `Err` means that this user may not (no delegation), or a limit was refused.
     pub(crate) fn create(place: &Place, limits: &Limits) -> io::Result<Self> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let name = format!(
-            "seaworthy-{}-{}",
-            std::process::id(),
-            COUNTER.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("seaworthy-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let group = match place {
             Place::V1 { memory, pids, cpu } => {
                 let cpu = limits.cpu_milli.and(cpu.as_ref());
-                let folders: Vec<_> = [Some(memory), Some(pids), cpu]
-                    .into_iter()
-                    .flatten()
-                    .collect();
+                let folders: Vec<_> = [Some(memory), Some(pids), cpu].into_iter().flatten().collect();
                 Self::make(1, &folders, &name, limits)?
             }
             Place::V2(base) => {
@@ -165,10 +147,7 @@ impl Cgroup {
 
     fn limit(&self, limits: &Limits) -> io::Result<()> {
         let memory = limits.memory_bytes.to_string();
-        put(
-            &self.pids.join("pids.max"),
-            &self.report.processes.to_string(),
-        )?;
+        put(&self.pids.join("pids.max"), &self.report.processes.to_string())?;
         if self.report.version == 1 {
             put(&self.memory.join("memory.limit_in_bytes"), &memory)?;
             put_if_there(&self.memory.join("memory.memsw.limit_in_bytes"), &memory)?;
@@ -182,10 +161,7 @@ impl Cgroup {
         };
         let quota = u64::from(milli) * CPU_PERIOD_US / 1000;
         if self.report.version == 2 {
-            return put(
-                &self.memory.join("cpu.max"),
-                &format!("{quota} {CPU_PERIOD_US}"),
-            );
+            return put(&self.memory.join("cpu.max"), &format!("{quota} {CPU_PERIOD_US}"));
         }
         let Some(cpu) = self.folders.get(2) else {
             return Err(io::Error::other("the cpu controller is not mounted"));
@@ -200,9 +176,7 @@ impl Cgroup {
 
     /// Takes a process in; its later children follow.
     pub(crate) fn attach(&self, pid: i32) -> io::Result<()> {
-        self.folders
-            .iter()
-            .try_for_each(|folder| put(&folder.join("cgroup.procs"), &pid.to_string()))
+        self.folders.iter().try_for_each(|folder| put(&folder.join("cgroup.procs"), &pid.to_string()))
     }
 
     /// Kills everything inside at once where the kernel can.
@@ -217,9 +191,7 @@ impl Cgroup {
     pub(crate) fn expect_empty(&self) -> Result<(), SandboxError> {
         let until = Instant::now() + VANISH_MAX;
         loop {
-            let alive = self
-                .members()
-                .map_err(SandboxError::setup("counting survivors"))?;
+            let alive = self.members().map_err(SandboxError::setup("counting survivors"))?;
             if alive.is_empty() {
                 return Ok(());
             }
@@ -244,23 +216,13 @@ impl Cgroup {
 
     /// Processes the kernel killed here for want of memory.
     pub(crate) fn oom_kills(&self) -> u64 {
-        let file = if self.report.version == 1 {
-            "memory.oom_control"
-        } else {
-            "memory.events"
-        };
+        let file = if self.report.version == 1 { "memory.oom_control" } else { "memory.events" };
         let text = fs::read_to_string(self.memory.join(file)).unwrap_or_default();
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-            .unwrap_or(0)
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
     }
 
     pub(crate) fn peak_memory_bytes(&self) -> Option<u64> {
-        number(&self.memory.join(if self.report.version == 1 {
-            "memory.max_usage_in_bytes"
-        } else {
-            "memory.peak"
-        }))
+        number(&self.memory.join(if self.report.version == 1 { "memory.max_usage_in_bytes" } else { "memory.peak" }))
     }
 
     pub(crate) fn peak_processes(&self) -> Option<u64> {
@@ -274,9 +236,7 @@ impl Drop for Cgroup {
             for _ in 0..50 {
                 // Zombies keep a group busy for a moment after the last member is gone.
                 match fs::remove_dir(folder) {
-                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                        thread::sleep(Duration::from_millis(2))
-                    }
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => thread::sleep(Duration::from_millis(2)),
                     _ => break,
                 }
             }
@@ -287,10 +247,7 @@ impl Drop for Cgroup {
 fn enable_controllers(base: &Path) -> io::Result<()> {
     let control = base.join("cgroup.subtree_control");
     let enabled = fs::read_to_string(&control)?;
-    if ["memory", "pids", "cpu"]
-        .iter()
-        .all(|name| enabled.split_whitespace().any(|one| one == *name))
-    {
+    if ["memory", "pids", "cpu"].iter().all(|name| enabled.split_whitespace().any(|one| one == *name)) {
         return Ok(());
     }
     match put(&control, "+memory +pids +cpu") {
@@ -308,27 +265,11 @@ fn enable_controllers(base: &Path) -> io::Result<()> {
 }
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
-    let named = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            Named {
-                path: path.to_path_buf(),
-                error,
-            },
-        )
-    };
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| {
-            // The raw number decides above (busy), so it must survive.
-            if error.raw_os_error() == Some(libc::EBUSY) {
-                error
-            } else {
-                named(error)
-            }
-        })
+    let named = |error: io::Error| io::Error::new(error.kind(), Named { path: path.to_path_buf(), error });
+    OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
+        // The raw number decides above (busy), so it must survive.
+        if error.raw_os_error() == Some(libc::EBUSY) { error } else { named(error) }
+    })
 }
 
 /// An error of one file of the group.
@@ -340,11 +281,7 @@ struct Named {
 }
 
 fn put_if_there(path: &Path, text: &str) -> io::Result<()> {
-    if path.exists() {
-        put(path, text)
-    } else {
-        Ok(())
-    }
+    if path.exists() { put(path, text) } else { Ok(()) }
 }
 
 fn number(path: &Path) -> Option<u64> {
@@ -378,21 +315,12 @@ mod tests {
     #[test]
     fn a_partly_mounted_hierarchy_is_honoured() {
         let mounts = "33 20 0:30 /docker/x /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(
-            folder(mounts, "cgroup2", None, "/docker/x/y"),
-            Some("/sys/fs/cgroup/y".into())
-        );
+        assert_eq!(folder(mounts, "cgroup2", None, "/docker/x/y"), Some("/sys/fs/cgroup/y".into()));
         assert_eq!(folder(mounts, "cgroup2", None, "/other"), None);
     }
 
     #[test]
     fn without_controllers_there_is_no_place() {
-        assert_eq!(
-            locate(
-                "33 20 0:30 / /nonexistent rw - cgroup2 cgroup2 rw\n",
-                "0::/\n"
-            ),
-            None
-        );
+        assert_eq!(locate("33 20 0:30 / /nonexistent rw - cgroup2 cgroup2 rw\n", "0::/\n"), None);
     }
 }

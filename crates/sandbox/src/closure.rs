@@ -44,12 +44,7 @@ const LIBRARIES: [&str; 11] = [
     "libresolv.so.2",
 ];
 /// Absent from some systems.
-const LIBRARIES_OPTIONAL: [&str; 4] = [
-    "libgomp.so.1",
-    "libstdc++.so.6",
-    "libz.so.1",
-    "libutil.so.1",
-];
+const LIBRARIES_OPTIONAL: [&str; 4] = ["libgomp.so.1", "libstdc++.so.6", "libz.so.1", "libutil.so.1"];
 const PROGRAMS: [&str; 34] = [
     "basename",
     "cat",
@@ -153,9 +148,7 @@ pub fn host_closure() -> Result<Vec<ClosureFile>, ClosureError> {
             Some(path) => closure.add_with_needs(&path, &path)?,
             None if LIBRARIES_OPTIONAL.contains(&name) => {}
             None => {
-                return Err(ClosureError::Missing {
-                    what: name.to_owned(),
-                });
+                return Err(ClosureError::Missing { what: name.to_owned() });
             }
         }
     }
@@ -164,9 +157,7 @@ pub fn host_closure() -> Result<Vec<ClosureFile>, ClosureError> {
             closure.add_with_needs(&path, &Path::new("/usr/bin").join(name))?;
         }
     }
-    let shell = find_program("sh").ok_or_else(|| ClosureError::Missing {
-        what: "sh".to_owned(),
-    })?;
+    let shell = find_program("sh").ok_or_else(|| ClosureError::Missing { what: "sh".to_owned() })?;
     closure.add_with_needs(&shell, Path::new("/usr/bin/sh"))?;
     closure.add_with_needs(&shell, Path::new("/bin/sh"))?;
     let locale = Path::new("/usr/lib/locale/C.utf8");
@@ -179,19 +170,14 @@ pub fn host_closure() -> Result<Vec<ClosureFile>, ClosureError> {
 /// A Python interpreter at its real place: binary, standard library, extension modules and all their libraries, with
 /// every site-packages hidden. `python` may be a symbolic link or lie in a virtual environment.
 pub fn interpreter_closure(python: &Path) -> Result<Vec<ClosureFile>, ClosureError> {
-    let refuse = |why| ClosureError::Interpreter {
-        path: python.to_owned(),
-        why,
-    };
+    let refuse = |why| ClosureError::Interpreter { path: python.to_owned(), why };
     let binary = fs::canonicalize(python).map_err(reading(python))?;
     let mut closure = Closure::default();
     if elf::linkage(&binary).map_err(reading(&binary))?.is_none() {
         return Err(refuse("it is not a program (a wrapper script?)"));
     }
     closure.add_with_needs(&binary, &binary)?;
-    let folder = binary
-        .parent()
-        .ok_or_else(|| refuse("it lies in no folder"))?;
+    let folder = binary.parent().ok_or_else(|| refuse("it lies in no folder"))?;
     for alias in ["python", "python3"] {
         let path = folder.join(alias);
         if path != binary && fs::canonicalize(&path).is_ok_and(|real| real == binary) {
@@ -199,8 +185,7 @@ pub fn interpreter_closure(python: &Path) -> Result<Vec<ClosureFile>, ClosureErr
         }
     }
     let prefix = folder.parent().ok_or_else(|| refuse("it has no prefix"))?;
-    let library = standard_library(prefix, &binary)
-        .ok_or_else(|| refuse("its standard library was not found"))?;
+    let library = standard_library(prefix, &binary).ok_or_else(|| refuse("its standard library was not found"))?;
     closure.add(library.clone(), library.clone(), true);
     for name in ["site-packages", "dist-packages"] {
         let path = library.join(name);
@@ -238,24 +223,15 @@ fn standard_library(prefix: &Path, binary: &Path) -> Option<PathBuf> {
 }
 
 fn reading(path: &Path) -> impl Fn(io::Error) -> ClosureError {
-    move |source| ClosureError::Read {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| ClosureError::Read { path: path.to_owned(), source }
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/bin"]
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.is_file())
+    ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
 }
 
 fn find_library(name: &str) -> Option<PathBuf> {
-    LIBRARY_FOLDERS
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| is_library(path))
+    LIBRARY_FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| is_library(path))
 }
 
 /// A library of this machine's architecture; `/usr/lib` may hold others (and linker scripts).
@@ -272,14 +248,7 @@ struct Closure {
 
 impl Closure {
     fn add(&mut self, source: PathBuf, target: PathBuf, is_dir: bool) {
-        self.files.insert(
-            target.clone(),
-            ClosureFile {
-                source,
-                target,
-                is_dir,
-            },
-        );
+        self.files.insert(target.clone(), ClosureFile { source, target, is_dir });
     }
 
     fn add_with_needs(&mut self, source: &Path, target: &Path) -> Result<(), ClosureError> {
@@ -299,16 +268,13 @@ impl Closure {
                 continue;
             };
             if let Some(interpreter) = &linkage.interpreter {
-                let real =
-                    fs::canonicalize(interpreter).map_err(reading(Path::new(interpreter)))?;
+                let real = fs::canonicalize(interpreter).map_err(reading(Path::new(interpreter)))?;
                 self.add(real, PathBuf::from(interpreter), false);
             }
             for name in &linkage.needed {
                 let found = resolve(name, &linkage, &path);
                 let Some(found) = found else {
-                    return Err(ClosureError::Missing {
-                        what: format!("{name} (needed by {})", path.display()),
-                    });
+                    return Err(ClosureError::Missing { what: format!("{name} (needed by {})", path.display()) });
                 };
                 let real = fs::canonicalize(&found).map_err(reading(&found))?;
                 if !name.starts_with("ld-linux") {
@@ -328,18 +294,12 @@ impl Closure {
 /// Where the loader will find the name: the file's own search path, then the system's folders.
 fn resolve(name: &str, linkage: &Linkage, asking: &Path) -> Option<PathBuf> {
     let origin = asking.parent().and_then(Path::to_str).unwrap_or("/");
-    let own = linkage
-        .search
-        .iter()
-        .filter(|folder| !folder.is_empty())
-        .find_map(|folder| {
-            let folder = folder
-                .replace("${ORIGIN}", origin)
-                .replace("$ORIGIN", origin);
-            // The sandbox takes no `..`: the folder as it really is, which is where the mount will stand too.
-            let folder = fs::canonicalize(folder).ok()?;
-            Some(folder.join(name)).filter(|path| is_library(path))
-        });
+    let own = linkage.search.iter().filter(|folder| !folder.is_empty()).find_map(|folder| {
+        let folder = folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin);
+        // The sandbox takes no `..`: the folder as it really is, which is where the mount will stand too.
+        let folder = fs::canonicalize(folder).ok()?;
+        Some(folder.join(name)).filter(|path| is_library(path))
+    });
     own.or_else(|| find_library(name))
 }
 
@@ -350,24 +310,12 @@ mod tests {
     #[test]
     fn the_host_closure_is_small_closed_and_plain() {
         let closure = host_closure().unwrap();
-        let targets: BTreeSet<_> = closure
-            .iter()
-            .map(|one| one.target.to_str().unwrap())
-            .collect();
-        assert!(
-            targets.contains("/bin/sh") && targets.iter().any(|name| name.ends_with("libc.so.6")),
-            "{targets:?}"
-        );
-        assert!(
-            targets.iter().any(|name| name.contains("/ld-linux")),
-            "a loader: {targets:?}"
-        );
+        let targets: BTreeSet<_> = closure.iter().map(|one| one.target.to_str().unwrap()).collect();
+        assert!(targets.contains("/bin/sh") && targets.iter().any(|name| name.ends_with("libc.so.6")), "{targets:?}");
+        assert!(targets.iter().any(|name| name.contains("/ld-linux")), "a loader: {targets:?}");
         assert!(closure.len() < 80, "{} mounts", closure.len());
         for file in &closure {
-            assert!(
-                file.target.is_absolute() && file.source.exists(),
-                "{file:?}"
-            );
+            assert!(file.target.is_absolute() && file.source.exists(), "{file:?}");
             assert!(!file.target.to_str().unwrap().contains(".."), "{file:?}");
         }
     }
@@ -376,16 +324,8 @@ mod tests {
     fn a_script_is_refused_as_interpreter() {
         let script = std::env::temp_dir().join(format!("not-python-{}", std::process::id()));
         use std::io::Write as _;
-        let mut file = fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&script)
-            .unwrap();
+        let mut file = fs::File::options().write(true).create(true).truncate(true).open(&script).unwrap();
         file.write_all(b"#!/bin/sh\n").unwrap();
-        assert!(matches!(
-            interpreter_closure(&script),
-            Err(ClosureError::Interpreter { .. })
-        ));
+        assert!(matches!(interpreter_closure(&script), Err(ClosureError::Interpreter { .. })));
     }
 }

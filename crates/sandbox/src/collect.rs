@@ -25,17 +25,8 @@ pub(crate) struct Bounds {
 }
 
 /// Collects every declared output.
-pub(crate) fn collect(
-    out: &OwnedFd,
-    names: &[String],
-    bounds: Bounds,
-) -> Result<Vec<CollectedOutput>, CollectError> {
-    let mut walk = Walk {
-        bounds,
-        files: 0,
-        folders: 0,
-        bytes: 0,
-    };
+pub(crate) fn collect(out: &OwnedFd, names: &[String], bounds: Bounds) -> Result<Vec<CollectedOutput>, CollectError> {
+    let mut walk = Walk { bounds, files: 0, folders: 0, bytes: 0 };
     names
         .iter()
         .map(|name| {
@@ -43,10 +34,7 @@ pub(crate) fn collect(
             let mut files = Vec::new();
             walk.folder(&folder, name, "", 0, &mut files)?;
             files.sort_by(|one, other| one.path.as_bytes().cmp(other.path.as_bytes()));
-            Ok(CollectedOutput {
-                name: name.clone(),
-                files,
-            })
+            Ok(CollectedOutput { name: name.clone(), files })
         })
         .collect()
 }
@@ -74,19 +62,11 @@ impl Walk {
     ) -> Result<(), CollectError> {
         let shown = format!("{output}/{prefix}");
         if depth > DEPTH_MAX {
-            return Err(CollectError::Limit {
-                path: shown,
-                limit: DEPTH_MAX as u64,
-                unit: "nested folders",
-            });
+            return Err(CollectError::Limit { path: shown, limit: DEPTH_MAX as u64, unit: "nested folders" });
         }
         self.folders += 1;
         if self.folders > self.bounds.files.saturating_add(1024) {
-            return Err(CollectError::Limit {
-                path: shown,
-                limit: self.bounds.files as u64,
-                unit: "folders",
-            });
+            return Err(CollectError::Limit { path: shown, limit: self.bounds.files as u64, unit: "folders" });
         }
         let entries = Dir::read_from(folder).map_err(|error| reading(&shown)(error.into()))?;
         for entry in entries {
@@ -96,16 +76,9 @@ impl Walk {
                 continue;
             }
             let name = plain_name(raw, &shown)?;
-            let path = if prefix.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{prefix}/{name}")
-            };
+            let path = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
             if path.len() > PATH_BYTES_MAX {
-                return Err(CollectError::Name {
-                    path: shown,
-                    what: "the path is too long",
-                });
+                return Err(CollectError::Name { path: shown, what: "the path is too long" });
             }
             self.entry(folder, output, name, path, depth, files)?;
         }
@@ -122,8 +95,7 @@ impl Walk {
         files: &mut Vec<CollectedFile>,
     ) -> Result<(), CollectError> {
         let shown = format!("{output}/{path}");
-        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| reading(&shown)(error.into()))?;
+        let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| reading(&shown)(error.into()))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             let inner = open(folder, name, OFlags::DIRECTORY).map_err(reading(&shown))?;
             return self.folder(&inner, output, &path, depth + 1, files);
@@ -137,27 +109,14 @@ impl Walk {
         self.files += 1;
         self.bytes = self.bytes.saturating_add(size);
         if self.files > self.bounds.files {
-            return Err(CollectError::Limit {
-                path: shown,
-                limit: self.bounds.files as u64,
-                unit: "files",
-            });
+            return Err(CollectError::Limit { path: shown, limit: self.bounds.files as u64, unit: "files" });
         }
         // By length, not by blocks: a sparse file is as long to hash and to keep as it says.
         if self.bytes > self.bounds.bytes {
-            return Err(CollectError::Limit {
-                path: shown,
-                limit: self.bounds.bytes,
-                unit: "bytes",
-            });
+            return Err(CollectError::Limit { path: shown, limit: self.bounds.bytes, unit: "bytes" });
         }
         let executable = opened.st_mode & 0o111 != 0;
-        files.push(CollectedFile {
-            path,
-            file: File::from(fd),
-            size,
-            executable,
-        });
+        files.push(CollectedFile { path, file: File::from(fd), size, executable });
         Ok(())
     }
 }
@@ -165,13 +124,7 @@ impl Walk {
 fn open(folder: &OwnedFd, name: &str, extra: OFlags) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | extra;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(
-        folder.as_fd(),
-        name,
-        flags,
-        Mode::empty(),
-        resolve,
-    )?)
+    Ok(rustix::fs::openat2(folder.as_fd(), name, flags, Mode::empty(), resolve)?)
 }
 
 fn regular(stat: &Stat, shown: &str) -> Result<(), CollectError> {
@@ -185,20 +138,12 @@ fn regular(stat: &Stat, shown: &str) -> Result<(), CollectError> {
         FileType::Directory => "a folder",
         FileType::Unknown => "of an unknown kind",
     };
-    Err(CollectError::Kind {
-        path: shown.escape_debug().to_string(),
-        what,
-    })
+    Err(CollectError::Kind { path: shown.escape_debug().to_string(), what })
 }
 
 /// Names that every reader, shell and log shows as they are.
 fn plain_name<'a>(raw: &'a [u8], folder: &str) -> Result<&'a str, CollectError> {
-    let refuse = |what| {
-        Err(CollectError::Name {
-            path: format!("{folder}/{}", raw.escape_ascii()).replace("//", "/"),
-            what,
-        })
-    };
+    let refuse = |what| Err(CollectError::Name { path: format!("{folder}/{}", raw.escape_ascii()).replace("//", "/"), what });
     let Ok(name) = std::str::from_utf8(raw) else {
         return refuse("not UTF-8");
     };
@@ -224,16 +169,7 @@ mod tests {
 
     #[test]
     fn names() {
-        for raw in [
-            &b"a\nb"[..],
-            b"a\x1b[2J",
-            b"\xff",
-            b"a\\b",
-            "a\u{202e}b".as_bytes(),
-            "a\u{200b}".as_bytes(),
-            b" a",
-            b"a ",
-        ] {
+        for raw in [&b"a\nb"[..], b"a\x1b[2J", b"\xff", b"a\\b", "a\u{202e}b".as_bytes(), "a\u{200b}".as_bytes(), b" a", b"a "] {
             assert!(plain_name(raw, "out").is_err(), "{raw:?}");
         }
         for raw in ["model.onnx", "größe", "a b", ".hidden", "-x"] {

@@ -22,8 +22,7 @@ pub(crate) fn confine(order: &Order) -> Result<(), (&'static str, io::Error)> {
     rustix::thread::set_no_new_privs(true).map_err(|error| ("no_new_privs", error.into()))?;
     syscall::close_on_exec().map_err(at("descriptors"))?;
     limit(order).map_err(at("resource limits"))?;
-    rustix::process::chdir(order.workdir.as_str())
-        .map_err(|error| ("working folder", error.into()))?;
+    rustix::process::chdir(order.workdir.as_str()).map_err(|error| ("working folder", error.into()))?;
     landlock::restrict_to_root().map_err(at("landlock"))?;
     seccomp::install(&order.filters).map_err(at("seccomp"))
 }
@@ -34,10 +33,7 @@ fn limit(order: &Order) -> io::Result<()> {
     bound(Resource::Nofile, OPEN_FILES_MAX)?;
     // A page more than fits: what is written in full meets the full disk, a plain error, before the signal.
     bound(Resource::Fsize, order.disk_bytes.saturating_add(4096))?;
-    bound(
-        Resource::Nproc,
-        u64::from(order.processes).saturating_add(1),
-    )?;
+    bound(Resource::Nproc, u64::from(order.processes).saturating_add(1))?;
     bound(Resource::Memlock, 8 << 20)?;
     if let Some(bytes) = order.data_bytes {
         bound(Resource::Data, bytes)?;
@@ -49,13 +45,7 @@ fn limit(order: &Order) -> io::Result<()> {
 fn bound(resource: Resource, value: u64) -> io::Result<()> {
     let present = rustix::process::getrlimit(resource).maximum;
     let value = present.map_or(value, |present| present.min(value));
-    Ok(rustix::process::setrlimit(
-        resource,
-        Rlimit {
-            current: Some(value),
-            maximum: Some(value),
-        },
-    )?)
+    Ok(rustix::process::setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?)
 }
 
 /// Becomes the program. Returns only if that failed.
@@ -63,10 +53,7 @@ pub(crate) fn execute(order: &Order) -> io::Error {
     let Some((program, arguments)) = order.argv.split_first() else {
         return io::ErrorKind::InvalidInput.into();
     };
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the sandbox is the crate that executes programs; this replaces the process"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the sandbox is the crate that executes programs; this replaces the process")]
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(&order.env).exec()
 }

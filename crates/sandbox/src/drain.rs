@@ -17,11 +17,7 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(crate) fn new(pipe: OwnedFd, keep_bytes_max: usize) -> Self {
-        Self {
-            pipe: Some(pipe),
-            keep_bytes_max,
-            stream: CapturedStream::default(),
-        }
+        Self { pipe: Some(pipe), keep_bytes_max, stream: CapturedStream::default() }
     }
 
     /// Open until every writer is gone.
@@ -77,9 +73,6 @@ mod tests {
         rustix::io::write(&writer, b"defgh").unwrap();
         drop(writer);
         let stream = drain.finish(&mut buffer);
-        assert_eq!(
-            (stream.bytes.as_slice(), stream.total, stream.truncated),
-            (b"abcde".as_slice(), 8, true)
-        );
+        assert_eq!((stream.bytes.as_slice(), stream.total, stream.truncated), (b"abcde".as_slice(), 8, true));
     }
 }

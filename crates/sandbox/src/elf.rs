@@ -49,10 +49,7 @@ pub(crate) fn linkage(path: &Path) -> io::Result<Option<Linkage>> {
     let segments = segments(&file, &head)?;
     let mut linkage = Linkage::default();
     if let Some(segment) = segments.iter().find(|one| one.kind == INTERPRETER) {
-        linkage.interpreter = Some(text(
-            &read(&file, segment.offset, segment.size.min(4096))?,
-            0,
-        )?);
+        linkage.interpreter = Some(text(&read(&file, segment.offset, segment.size.min(4096))?, 0)?);
     }
     if let Some(segment) = segments.iter().find(|one| one.kind == DYNAMIC) {
         dynamic(&file, segment, &segments, &mut linkage)?;
@@ -69,42 +66,22 @@ fn segments(file: &File, head: &[u8]) -> io::Result<Vec<Segment>> {
     table
         .chunks_exact(usize::from(size))
         .map(|entry| {
-            Ok(Segment {
-                kind: u32_at(entry, 0)?,
-                offset: u64_at(entry, 8)?,
-                address: u64_at(entry, 16)?,
-                size: u64_at(entry, 32)?,
-            })
+            Ok(Segment { kind: u32_at(entry, 0)?, offset: u64_at(entry, 8)?, address: u64_at(entry, 16)?, size: u64_at(entry, 32)? })
         })
         .collect()
 }
 
-fn dynamic(
-    file: &File,
-    segment: &Segment,
-    all: &[Segment],
-    linkage: &mut Linkage,
-) -> io::Result<()> {
+fn dynamic(file: &File, segment: &Segment, all: &[Segment], linkage: &mut Linkage) -> io::Result<()> {
     const NEEDED: u64 = 1;
     const STRINGS: u64 = 5;
     const STRINGS_SIZE: u64 = 10;
     const RPATH: u64 = 15;
     const RUNPATH: u64 = 29;
     let table = read(file, segment.offset, segment.size.min(ENTRIES_MAX * 16))?;
-    let entries: Vec<(u64, u64)> = table
-        .chunks_exact(16)
-        .map(|entry| Ok((u64_at(entry, 0)?, u64_at(entry, 8)?)))
-        .collect::<io::Result<_>>()?;
-    let entries: Vec<_> = entries
-        .into_iter()
-        .take_while(|(tag, _)| *tag != 0)
-        .collect();
-    let value = |wanted: u64| {
-        entries
-            .iter()
-            .find(|(tag, _)| *tag == wanted)
-            .map(|(_, value)| *value)
-    };
+    let entries: Vec<(u64, u64)> =
+        table.chunks_exact(16).map(|entry| Ok((u64_at(entry, 0)?, u64_at(entry, 8)?))).collect::<io::Result<_>>()?;
+    let entries: Vec<_> = entries.into_iter().take_while(|(tag, _)| *tag != 0).collect();
+    let value = |wanted: u64| entries.iter().find(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
     let (Some(address), Some(size)) = (value(STRINGS), value(STRINGS_SIZE)) else {
         return Ok(());
     };
@@ -112,18 +89,12 @@ fn dynamic(
         .iter()
         .find(|one| one.kind == LOAD && address >= one.address && address - one.address < one.size)
         .ok_or_else(|| bad("strings outside of the file"))?;
-    let strings = read(
-        file,
-        home.offset + (address - home.address),
-        size.min(STRINGS_BYTES_MAX),
-    )?;
+    let strings = read(file, home.offset + (address - home.address), size.min(STRINGS_BYTES_MAX))?;
     for (tag, offset) in entries {
         match tag {
             NEEDED => linkage.needed.push(text(&strings, offset)?),
             RPATH | RUNPATH => {
-                linkage
-                    .search
-                    .extend(text(&strings, offset)?.split(':').map(str::to_owned));
+                linkage.search.extend(text(&strings, offset)?.split(':').map(str::to_owned));
             }
             _ => {}
         }
@@ -142,10 +113,7 @@ fn read(file: &File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
-    bytes
-        .get(at..at + N)
-        .and_then(|part| part.try_into().ok())
-        .ok_or_else(|| bad("cut short"))
+    bytes.get(at..at + N).and_then(|part| part.try_into().ok()).ok_or_else(|| bad("cut short"))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> io::Result<u16> {
@@ -161,18 +129,11 @@ fn u64_at(bytes: &[u8], at: usize) -> io::Result<u64> {
 }
 
 fn text(bytes: &[u8], offset: u64) -> io::Result<String> {
-    let rest = usize::try_from(offset)
-        .ok()
-        .and_then(|offset| bytes.get(offset..));
+    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
     let rest = rest.ok_or_else(|| bad("a string outside of its table"))?;
-    let end = rest
-        .iter()
-        .position(|byte| *byte == 0)
-        .ok_or_else(|| bad("a string without end"))?;
+    let end = rest.iter().position(|byte| *byte == 0).ok_or_else(|| bad("a string without end"))?;
     let name = rest.get(..end).unwrap_or_default();
-    std::str::from_utf8(name)
-        .map(str::to_owned)
-        .map_err(|_| bad("a name that is not UTF-8"))
+    std::str::from_utf8(name).map(str::to_owned).map_err(|_| bad("a name that is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -193,14 +154,7 @@ mod tests {
         let path = std::env::temp_dir().join(format!("elf-cut-{}", std::process::id()));
         for length in [64, 100, 400] {
             use std::io::Write as _;
-            File::options()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&path)
-                .unwrap()
-                .write_all(&whole[..length])
-                .unwrap();
+            File::options().write(true).create(true).truncate(true).open(&path).unwrap().write_all(&whole[..length]).unwrap();
             assert!(linkage(&path).is_err(), "{length} bytes");
         }
     }

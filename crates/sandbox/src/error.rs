@@ -30,22 +30,12 @@ pub struct Unsupported {
 }
 
 fn list(missing: &[Missing]) -> String {
-    missing
-        .iter()
-        .map(|one| one.what.as_str())
-        .collect::<Vec<_>>()
-        .join("; ")
+    missing.iter().map(|one| one.what.as_str()).collect::<Vec<_>>().join("; ")
 }
 
 impl Unsupported {
     pub(crate) fn one(profile: Profile, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            profile,
-            missing: vec![Missing {
-                what: what.into(),
-                hint: hint.into(),
-            }],
-        }
+        Self { profile, missing: vec![Missing { what: what.into(), hint: hint.into() }] }
     }
 
     /// Stable code.
@@ -55,11 +45,7 @@ impl Unsupported {
 
     /// What to do.
     pub fn hint(&self) -> String {
-        self.missing
-            .iter()
-            .map(|one| one.hint.as_str())
-            .collect::<Vec<_>>()
-            .join("; ")
+        self.missing.iter().map(|one| one.hint.as_str()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -189,12 +175,8 @@ impl CollectError {
     /// What to do.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Kind { .. } => {
-                "write plain files into $SEAWORTHY_OUTPUTS; copy instead of linking"
-            }
-            Self::Name { .. } => {
-                "use UTF-8 names without control characters, backslashes or direction marks"
-            }
+            Self::Kind { .. } => "write plain files into $SEAWORTHY_OUTPUTS; copy instead of linking",
+            Self::Name { .. } => "use UTF-8 names without control characters, backslashes or direction marks",
             Self::Limit { .. } => "raise the step's `resources`, or write less",
             Self::Read { .. } => "leave files readable for their owner",
         }

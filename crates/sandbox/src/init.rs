@@ -23,23 +23,15 @@ pub(crate) const ID_INSIDE: u32 = 1000;
 /// first process, becomes that and never returns.
 pub fn init_main() {
     let called = std::env::args_os().next();
-    if called.as_deref().and_then(|name| name.to_str()) != syscall::INIT_NAME.to_str().ok()
-        || std::process::id() != 1
-    {
+    if called.as_deref().and_then(|name| name.to_str()) != syscall::INIT_NAME.to_str().ok() || std::process::id() != 1 {
         return;
     }
-    let Ok(control) = syscall::take_control() else {
-        syscall::exit_now(1)
-    };
+    let Ok(control) = syscall::take_control() else { syscall::exit_now(1) };
     let code = match serve(control.as_fd()) {
         Ok(()) => 0,
         Err((stage, error)) => {
             let errno = error.raw_os_error().unwrap_or(0);
-            let stage = if errno == 0 {
-                format!("{stage} ({error})")
-            } else {
-                stage
-            };
+            let stage = if errno == 0 { format!("{stage} ({error})") } else { stage };
             // If the launcher is gone nobody is left to tell; it sees the missing report.
             let _ = wire::send_message(control.as_fd(), &Message::Failed { stage, errno }, &[]);
             1
@@ -50,32 +42,19 @@ pub fn init_main() {
 
 fn serve(control: BorrowedFd<'_>) -> Staged<()> {
     // Set before the order is read: if the launcher died earlier, the socket is at its end; if later, this kills.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(stage("death signal"))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(stage("death signal"))?;
     syscall::unblock_signals();
     let (order, sources) = wire::receive_order(control).map_err(stage("reading the order"))?;
     let namespaces = settle(&order)?;
     let landlock_abi = syscall::landlock_abi();
     if landlock_abi < landlock::abi_min(order.profile) {
-        return Err((
-            format!("landlock version {landlock_abi}"),
-            io::Error::from_raw_os_error(libc::EOPNOTSUPP),
-        ));
+        return Err((format!("landlock version {landlock_abi}"), io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
     }
     let out = mounts::enter_root(&order, sources)?;
     syscall::drop_capabilities().map_err(stage("dropping capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(stage("no_new_privs"))?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .map_err(stage("not dumpable"))?;
-    wire::send_message(
-        control,
-        &Message::Ready {
-            namespaces,
-            landlock_abi,
-        },
-        &[out.as_fd()],
-    )
-    .map_err(stage("reporting"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(stage("not dumpable"))?;
+    wire::send_message(control, &Message::Ready { namespaces, landlock_abi }, &[out.as_fd()]).map_err(stage("reporting"))?;
     drop(out);
     let (step, failure) = start(&order)?;
     attend(control, step, failure)
@@ -84,16 +63,8 @@ fn serve(control: BorrowedFd<'_>) -> Staged<()> {
 /// Identity, remaining namespaces, host name, loopback.
 fn settle(order: &Order) -> Staged<Vec<String>> {
     put("/proc/self/setgroups", "deny").map_err(stage("setgroups"))?;
-    put(
-        "/proc/self/uid_map",
-        &format!("{ID_INSIDE} {} 1", order.uid_host),
-    )
-    .map_err(stage("uid_map"))?;
-    put(
-        "/proc/self/gid_map",
-        &format!("{ID_INSIDE} {} 1", order.gid_host),
-    )
-    .map_err(stage("gid_map"))?;
+    put("/proc/self/uid_map", &format!("{ID_INSIDE} {} 1", order.uid_host)).map_err(stage("uid_map"))?;
+    put("/proc/self/gid_map", &format!("{ID_INSIDE} {} 1", order.gid_host)).map_err(stage("gid_map"))?;
     let with_time = syscall::unshare_late().map_err(stage("cgroup namespace"))?;
     rustix::system::sethostname(order.hostname.as_bytes()).map_err(stage("host name"))?;
     let mut names = vec!["user", "mount", "pid", "ipc", "uts", "cgroup"];
@@ -108,25 +79,18 @@ fn settle(order: &Order) -> Staged<Vec<String>> {
 }
 
 fn put(path: &str, text: &str) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .open(path)?
-        .write_all(text.as_bytes())
+    OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())
 }
 
 /// Forks the step. The pipe's end is reached when the program runs; before that it carries the stage that failed.
 fn start(order: &Order) -> Staged<(i32, OwnedFd)> {
-    let (reader, writer) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(stage("pipe"))?;
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(stage("pipe"))?;
     let step = syscall::fork_step(|| {
         let (stage, error) = match confine::confine(order) {
             Err(failed) => failed,
             Ok(()) => ("", confine::execute(order)),
         };
-        let text = format!(
-            "{}\n{stage}: {error}",
-            error.raw_os_error().unwrap_or(libc::EIO)
-        );
+        let text = format!("{}\n{stage}: {error}", error.raw_os_error().unwrap_or(libc::EIO));
         // Nothing else can be done here; without the text pid 1 sees the exit code 127.
         let _ = rustix::io::write(&writer, text.as_bytes());
     })
@@ -137,14 +101,11 @@ fn start(order: &Order) -> Staged<(i32, OwnedFd)> {
 /// Reaps until the step's main process ends, then reports.
 fn attend(control: BorrowedFd<'_>, step: i32, failure: OwnedFd) -> Staged<()> {
     let mut text = String::new();
-    fs::File::from(failure)
-        .read_to_string(&mut text)
-        .map_err(stage("start"))?;
+    fs::File::from(failure).read_to_string(&mut text).map_err(stage("start"))?;
     if let Some((errno, reason)) = text.split_once('\n') {
         let errno = errno.parse().unwrap_or(libc::EIO);
         return match reason.split_once(": ") {
-            Some(("", _)) => wire::send_message(control, &Message::NotExecuted { errno }, &[])
-                .map_err(stage("reporting")),
+            Some(("", _)) => wire::send_message(control, &Message::NotExecuted { errno }, &[]).map_err(stage("reporting")),
             _ => Err((reason.to_owned(), io::Error::from_raw_os_error(errno))),
         };
     }
@@ -153,9 +114,7 @@ fn attend(control: BorrowedFd<'_>, step: i32, failure: OwnedFd) -> Staged<()> {
             continue;
         };
         if ended.pid == step {
-            let exited = Message::Exited {
-                status: ended.status,
-            };
+            let exited = Message::Exited { status: ended.status };
             return wire::send_message(control, &exited, &[]).map_err(stage("reporting"));
         }
     }

@@ -7,8 +7,8 @@
 use std::io;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 
 use crate::spec::Profile;
@@ -26,14 +26,10 @@ pub(crate) fn abi_min(profile: Profile) -> u32 {
 /// Restricts this thread: read and execute everywhere (in the private root), write in the three writable places.
 pub(crate) fn restrict_to_root() -> io::Result<()> {
     let abi = ABI::V7;
-    let write: BitFlags<AccessFs> = AccessFs::from_all(abi)
-        & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute | AccessFs::IoctlDev);
+    let write: BitFlags<AccessFs> =
+        AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
-    let rule = |path: &str, access: BitFlags<AccessFs>| {
-        PathFd::new(path)
-            .map(|fd| PathBeneath::new(fd, access))
-            .map_err(io::Error::other)
-    };
+    let rule = |path: &str, access: BitFlags<AccessFs>| PathFd::new(path).map(|fd| PathBeneath::new(fd, access)).map_err(io::Error::other);
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
@@ -49,9 +45,7 @@ pub(crate) fn restrict_to_root() -> io::Result<()> {
         ("/dev/zero", device),
         ("/dev/full", device),
     ] {
-        ruleset = ruleset
-            .add_rule(rule(path, access)?)
-            .map_err(io::Error::other)?;
+        ruleset = ruleset.add_rule(rule(path, access)?).map_err(io::Error::other)?;
     }
     let status = ruleset.restrict_self().map_err(io::Error::other)?;
     if status.ruleset == RulesetStatus::NotEnforced {

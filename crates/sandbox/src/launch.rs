@@ -55,56 +55,21 @@ pub fn run(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
     let (mut tree, streams) = Tree::spawn(&spec, host, cgroup)?;
     tree.admit(&order, &trees)?;
     drop(trees);
-    let (ended, stdout, stderr) = watch(
-        &mut tree,
-        streams,
-        &spec,
-        begun + spec.limits.timeout,
-        cancel,
-    )?;
+    let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, begun + spec.limits.timeout, cancel)?;
     let usage = tree.bury(begun)?;
     let exit = ended.exit(tree.cgroup.as_ref())?;
     let (Some(out), Some(ready)) = (ended.out, ended.ready) else {
-        return Ok(unready(
-            exit,
-            stdout,
-            stderr,
-            enforced(&spec, host, &tree, None)?,
-            usage,
-        ));
+        return Ok(unready(exit, stdout, stderr, enforced(&spec, host, &tree, None)?, usage));
     };
-    let bounds = Bounds {
-        files: spec.limits.output_files,
-        bytes: spec.limits.disk_bytes,
-    };
+    let bounds = Bounds { files: spec.limits.output_files, bytes: spec.limits.disk_bytes };
     let outputs = collect(&out, &spec.outputs, bounds);
     let enforced = enforced(&spec, host, &tree, Some(ready))?;
-    Ok(Outcome {
-        exit,
-        stdout,
-        stderr,
-        outputs,
-        enforced,
-        usage,
-    })
+    Ok(Outcome { exit, stdout, stderr, outputs, enforced, usage })
 }
 
 /// A run that was stopped before its root stood: there is nothing to collect.
-fn unready(
-    exit: Exit,
-    stdout: crate::CapturedStream,
-    stderr: crate::CapturedStream,
-    enforced: Enforced,
-    usage: Usage,
-) -> Outcome {
-    Outcome {
-        exit,
-        stdout,
-        stderr,
-        outputs: Ok(Vec::new()),
-        enforced,
-        usage,
-    }
+fn unready(exit: Exit, stdout: crate::CapturedStream, stderr: crate::CapturedStream, enforced: Enforced, usage: Usage) -> Outcome {
+    Outcome { exit, stdout, stderr, outputs: Ok(Vec::new()), enforced, usage }
 }
 
 fn make_cgroup(profile: Profile, limits: &Limits) -> Result<Option<Cgroup>, SandboxError> {
@@ -113,16 +78,10 @@ fn make_cgroup(profile: Profile, limits: &Limits) -> Result<Option<Cgroup>, Sand
     }
     let place = cgroup::find().map_err(SandboxError::setup("finding the cgroup"))?;
     let Some(place) = place else {
-        return Err(preflight::no_cgroup(
-            profile,
-            "the memory and pids controllers are not available",
-        )
-        .into());
+        return Err(preflight::no_cgroup(profile, "the memory and pids controllers are not available").into());
     };
     let group = Cgroup::create(&place, limits);
-    group
-        .map(Some)
-        .map_err(|error| preflight::no_cgroup(profile, &error.to_string()).into())
+    group.map(Some).map_err(|error| preflight::no_cgroup(profile, &error.to_string()).into())
 }
 
 /// Who the step is on the host.
@@ -139,20 +98,12 @@ impl HostId {
     fn choose() -> Self {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
-            return Self {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-                drop: false,
-            };
+            return Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), drop: false };
         }
         let run = RUNS.fetch_add(1, Ordering::Relaxed) & 0xFF;
         let own = HOST_ID_BASE + ((std::process::id() & 0x003F_FFFF) << 8) + run;
         let id = if maps_everyone() { own } else { HOST_ID_NOBODY };
-        Self {
-            uid: id,
-            gid: id,
-            drop: true,
-        }
+        Self { uid: id, gid: id, drop: true }
     }
 }
 
@@ -160,41 +111,27 @@ fn maps_everyone() -> bool {
     static WHOLE: OnceLock<bool> = OnceLock::new();
     *WHOLE.get_or_init(|| {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        map.split_whitespace()
-            .nth(2)
-            .and_then(|count| count.parse::<u64>().ok())
-            .is_some_and(|count| count > 1 << 31)
+        map.split_whitespace().nth(2).and_then(|count| count.parse::<u64>().ok()).is_some_and(|count| count > 1 << 31)
     })
 }
 
 /// The order, and the mounts as this launcher can hand them over.
-fn write_order(
-    spec: &Spec,
-    mounts: Vec<crate::Mount>,
-    host: HostId,
-) -> Result<(Order, Vec<OwnedFd>), SandboxError> {
+fn write_order(spec: &Spec, mounts: Vec<crate::Mount>, host: HostId) -> Result<(Order, Vec<OwnedFd>), SandboxError> {
     let mut trees = Vec::with_capacity(mounts.len());
     let mut listed = Vec::with_capacity(mounts.len());
     for mount in mounts {
         let failed = |error| SandboxError::setup(format!("mount `{}`", mount.target))(error);
         let stat = rustix::fs::fstat(&mount.source).map_err(|error| failed(error.into()))?;
-        let shape = shape(&stat).ok_or_else(|| SandboxError::Spec {
-            what: format!("mount `{}` is neither file nor folder", mount.target),
-        })?;
+        let shape =
+            shape(&stat).ok_or_else(|| SandboxError::Spec { what: format!("mount `{}` is neither file nor folder", mount.target) })?;
         let (tree, reopen) = match shape {
             Shape::Mask => (mount.source.try_clone().map_err(failed)?, None),
             Shape::File | Shape::Folder => hand_over(&mount, host).map_err(failed)?,
         };
         trees.push(tree);
-        listed.push(OrderMount {
-            target: mount.target,
-            exec: mount.exec,
-            shape,
-            reopen,
-        });
+        listed.push(OrderMount { target: mount.target, exec: mount.exec, shape, reopen });
     }
-    let filters =
-        seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
+    let filters = seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
     let order = Order {
         profile: spec.profile,
         argv: spec.argv.clone(),
@@ -237,15 +174,9 @@ fn hand_over(mount: &crate::Mount, host: HostId) -> io::Result<(OwnedFd, Option<
             Err(error) => return Err(error),
         }
     }
-    let link = format!(
-        "/proc/self/fd/{}",
-        std::os::fd::AsRawFd::as_raw_fd(&mount.source)
-    );
+    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&mount.source));
     let path = std::fs::read_link(link)?;
-    let path = path
-        .to_str()
-        .ok_or_else(|| io::Error::other("its path is not UTF-8"))?
-        .to_owned();
+    let path = path.to_str().ok_or_else(|| io::Error::other("its path is not UTF-8"))?.to_owned();
     Ok((mount.source.try_clone()?, Some(path)))
 }
 
@@ -263,12 +194,8 @@ fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
     if let Some(copy) = COPY.get() {
         return Ok(copy);
     }
-    let path = INIT_PATH
-        .get()
-        .map_or(Path::new("/proc/self/exe"), PathBuf::as_path);
-    let copy = seal(path).map_err(SandboxError::setup(
-        "copying the program into sealed memory",
-    ))?;
+    let path = INIT_PATH.get().map_or(Path::new("/proc/self/exe"), PathBuf::as_path);
+    let copy = seal(path).map_err(SandboxError::setup("copying the program into sealed memory"))?;
     Ok(COPY.get_or_init(|| copy))
 }
 
@@ -282,10 +209,7 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
     let mut file = File::from(memory);
     io::copy(&mut File::open(path)?, &mut file)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o555))?;
-    fcntl_add_seals(
-        &file,
-        SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE,
-    )?;
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
     Ok(file.into())
 }
 
@@ -299,66 +223,37 @@ struct Tree {
 }
 
 impl Tree {
-    fn spawn(
-        spec: &Spec,
-        host: HostId,
-        cgroup: Option<Cgroup>,
-    ) -> Result<(Self, [Drain; 2]), SandboxError> {
+    fn spawn(spec: &Spec, host: HostId, cgroup: Option<Cgroup>) -> Result<(Self, [Drain; 2]), SandboxError> {
         let setup = |error: rustix::io::Errno| SandboxError::setup("making pipes")(error.into());
-        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(setup)?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(setup)?;
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(setup);
         let ((stdout, stdout_in), (stderr, stderr_in)) = (pipe()?, pipe()?);
-        let (control, control_in) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(setup)?;
+        let (control, control_in) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(setup)?;
         for reader in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(reader, true).map_err(setup)?;
         }
         let launch = Launch {
             executable: init_executable()?.as_fd(),
-            descriptors: [
-                null.as_fd(),
-                stdout_in.as_fd(),
-                stderr_in.as_fd(),
-                control_in.as_fd(),
-            ],
+            descriptors: [null.as_fd(), stdout_in.as_fd(), stderr_in.as_fd(), control_in.as_fd()],
             drop_to: host.drop.then_some(host.uid),
             namespaces: preflight::namespaces(spec.profile),
         };
-        let pid = syscall::spawn_init(&launch)
-            .map_err(|(stage, error)| preflight::explain(spec.profile, stage, error))?;
-        let mut tree = Self {
-            pid,
-            pidfd: None,
-            control,
-            cgroup,
-            reaped: false,
-        };
+        let pid = syscall::spawn_init(&launch).map_err(|(stage, error)| preflight::explain(spec.profile, stage, error))?;
+        let mut tree = Self { pid, pidfd: None, control, cgroup, reaped: false };
         let found = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
         let pidfd = found.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
         tree.pidfd = Some(pidfd.map_err(|error| SandboxError::setup("pidfd_open")(error.into()))?);
-        let keep = if spec.capture {
-            spec.limits.log_bytes
-        } else {
-            0
-        };
+        let keep = if spec.capture { spec.limits.log_bytes } else { 0 };
         Ok((tree, [Drain::new(stdout, keep), Drain::new(stderr, keep)]))
     }
 
     /// Into the cgroup first, the order after: nothing of the step runs unbounded.
     fn admit(&self, order: &Order, trees: &[OwnedFd]) -> Result<(), SandboxError> {
         if let Some(cgroup) = &self.cgroup {
-            cgroup
-                .attach(self.pid)
-                .map_err(SandboxError::setup("entering the cgroup"))?;
+            cgroup.attach(self.pid).map_err(SandboxError::setup("entering the cgroup"))?;
         }
-        wire::send_order(self.control.as_fd(), order, trees)
-            .map_err(SandboxError::setup("sending the order"))
+        wire::send_order(self.control.as_fd(), order, trees).map_err(SandboxError::setup("sending the order"))
     }
 
     /// The death of pid 1 is the death of its namespace.
@@ -369,9 +264,7 @@ impl Tree {
         // An error means that it is dead already; its record is still ours, so the pid cannot be another's.
         let _ = match &self.pidfd {
             Some(pidfd) => rustix::process::pidfd_send_signal(pidfd, Signal::KILL),
-            None => Pid::from_raw(self.pid).map_or(Ok(()), |pid| {
-                rustix::process::kill_process(pid, Signal::KILL)
-            }),
+            None => Pid::from_raw(self.pid).map_or(Ok(()), |pid| rustix::process::kill_process(pid, Signal::KILL)),
         };
     }
 
@@ -379,10 +272,7 @@ impl Tree {
     fn bury(&mut self, begun: Instant) -> Result<Usage, SandboxError> {
         let ended = syscall::wait4(self.pid, true).map_err(SandboxError::setup("reaping"))?;
         self.reaped = true;
-        let mut usage = Usage {
-            cpu_us: ended.map_or(0, |ended| ended.cpu_us),
-            ..Usage::default()
-        };
+        let mut usage = Usage { cpu_us: ended.map_or(0, |ended| ended.cpu_us), ..Usage::default() };
         if let Some(cgroup) = &self.cgroup {
             cgroup.expect_empty()?;
             usage.peak_memory_bytes = cgroup.peak_memory_bytes();
@@ -421,29 +311,18 @@ struct Ended {
 impl Ended {
     fn hear(&mut self, message: Message, fds: Vec<OwnedFd>, spec: &Spec) {
         match message {
-            Message::Ready {
-                namespaces,
-                landlock_abi,
-            } => {
-                self.ready = Some(Ready {
-                    namespaces,
-                    landlock_abi,
-                });
+            Message::Ready { namespaces, landlock_abi } => {
+                self.ready = Some(Ready { namespaces, landlock_abi });
                 self.out = fds.into_iter().next();
             }
             // Pid 1 says it once; twice would mean that somebody else speaks.
             Message::Exited { .. } if self.status.is_some() => {
-                self.failed = Some(SandboxError::InitLost {
-                    detail: "two reports of one end".into(),
-                });
+                self.failed = Some(SandboxError::InitLost { detail: "two reports of one end".into() });
             }
             Message::Exited { status } => self.status = Some(status),
             Message::NotExecuted { errno } => {
                 let program = spec.argv.first().cloned().unwrap_or_default();
-                self.failed = Some(SandboxError::Exec {
-                    program,
-                    source: io::Error::from_raw_os_error(errno),
-                });
+                self.failed = Some(SandboxError::Exec { program, source: io::Error::from_raw_os_error(errno) });
             }
             Message::Failed { stage, errno } => {
                 self.failed = Some(preflight::explain_stage(spec.profile, stage, errno));
@@ -463,9 +342,7 @@ impl Ended {
             None => match self.stopped {
                 Some(exit) => Ok(exit),
                 None if starved => Ok(Exit::OutOfMemory),
-                None => Err(SandboxError::InitLost {
-                    detail: "it was killed from outside".into(),
-                }),
+                None => Err(SandboxError::InitLost { detail: "it was killed from outside".into() }),
             },
         }
     }
@@ -481,34 +358,21 @@ fn watch(
     deadline: Instant,
     cancel: &Cancel,
 ) -> Result<Watched, SandboxError> {
-    let lost = |error: io::Error| SandboxError::InitLost {
-        detail: error.to_string(),
-    };
+    let lost = |error: io::Error| SandboxError::InitLost { detail: error.to_string() };
     let mut ended = Ended::default();
     let mut buffer = vec![0u8; 64 * 1024];
     let mut hearing = true;
     loop {
         let now = Instant::now();
         if ended.stopped.is_none() && (now >= deadline || cancel.is_cancelled()) {
-            ended.stopped = Some(if cancel.is_cancelled() {
-                Exit::Cancelled
-            } else {
-                Exit::TimedOut
-            });
+            ended.stopped = Some(if cancel.is_cancelled() { Exit::Cancelled } else { Exit::TimedOut });
             tree.kill();
         }
         let heard = {
-            let event = cancel
-                .event()
-                .filter(|_| ended.stopped.is_none())
-                .map(AsFd::as_fd);
+            let event = cancel.event().filter(|_| ended.stopped.is_none()).map(AsFd::as_fd);
             let control = hearing.then(|| tree.control.as_fd());
             let pidfd = tree.pidfd.as_ref().map(AsFd::as_fd);
-            poll(
-                [control, pidfd, stdout.pipe(), stderr.pipe(), event],
-                deadline.saturating_duration_since(now),
-            )
-            .map_err(lost)?
+            poll([control, pidfd, stdout.pipe(), stderr.pipe(), event], deadline.saturating_duration_since(now)).map_err(lost)?
         };
         let [control, died, out, err, _] = heard;
         if control {
@@ -536,25 +400,14 @@ fn watch(
     if let Some(error) = ended.failed.take() {
         return Err(error);
     }
-    Ok((
-        ended,
-        stdout.finish(&mut buffer),
-        stderr.finish(&mut buffer),
-    ))
+    Ok((ended, stdout.finish(&mut buffer), stderr.finish(&mut buffer)))
 }
 
 /// Which of these are readable or at their end, within the time.
 fn poll<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], time: Duration) -> io::Result<[bool; N]> {
-    let mut set: Vec<PollFd<'_>> = fds
-        .iter()
-        .flatten()
-        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-        .collect();
+    let mut set: Vec<PollFd<'_>> = fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let time = time.min(TICK_MAX);
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: i64::from(time.subsec_nanos()),
-    };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
     match rustix::event::poll(&mut set, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
@@ -563,22 +416,10 @@ fn poll<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], time: Duration) -> io:
     Ok(fds.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
 }
 
-fn enforced(
-    spec: &Spec,
-    host: HostId,
-    tree: &Tree,
-    ready: Option<Ready>,
-) -> Result<Enforced, SandboxError> {
-    let filters =
-        seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
-    let (namespaces, landlock_abi) = ready.map_or((Vec::new(), 0), |ready| {
-        (ready.namespaces, ready.landlock_abi)
-    });
-    let network = if spec.profile.wants_empty_network() {
-        "none"
-    } else {
-        "host"
-    };
+fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Result<Enforced, SandboxError> {
+    let filters = seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
+    let (namespaces, landlock_abi) = ready.map_or((Vec::new(), 0), |ready| (ready.namespaces, ready.landlock_abi));
+    let network = if spec.profile.wants_empty_network() { "none" } else { "host" };
     Ok(Enforced {
         profile: spec.profile,
         namespaces,

@@ -50,7 +50,5 @@ pub use init::init_main;
 pub use launch::{init_from, run};
 #[cfg(target_os = "linux")]
 pub use preflight::{Facilities, preflight};
-pub use report::{
-    CapturedStream, CgroupReport, CollectedFile, CollectedOutput, Enforced, Exit, Outcome, Usage,
-};
+pub use report::{CapturedStream, CgroupReport, CollectedFile, CollectedOutput, Enforced, Exit, Outcome, Usage};
 pub use spec::{Cancel, Limits, Mount, Profile, Spec};

@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen, move_mount, open_tree, unmount,
 };
 
 use crate::syscall;
@@ -45,20 +45,12 @@ const PROC_MASKED: [&str; 14] = [
 /// Names in the root of what masks are made of; gone before the step starts.
 const COVER_FILE: &str = ".empty";
 const COVER_FOLDER: &str = ".void";
-const DEVICES: [(&str, u32, u32); 5] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-];
+const DEVICES: [(&str, u32, u32); 5] = [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
 
 /// The stage that failed, with why.
 pub(crate) type Staged<T> = Result<T, (String, io::Error)>;
 
-pub(crate) fn stage<E: Into<io::Error>>(
-    name: impl Into<String>,
-) -> impl FnOnce(E) -> (String, io::Error) {
+pub(crate) fn stage<E: Into<io::Error>>(name: impl Into<String>) -> impl FnOnce(E) -> (String, io::Error) {
     let name = name.into();
     move |error| (name, error.into())
 }
@@ -68,34 +60,19 @@ pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>) -> Staged<OwnedFd
     // While the host's paths still mean what the launcher meant.
     let trees = find_trees(order, sources)?;
     let writable = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let root = tmpfs(
-        &[("size", "16m"), ("nr_inodes", "65536"), ("mode", "0755")],
-        writable,
-    )
-    .map_err(stage("making the root"))?;
+    let root = tmpfs(&[("size", "16m"), ("nr_inodes", "65536"), ("mode", "0755")], writable).map_err(stage("making the root"))?;
     // A place that every system has; it is covered only in this mount namespace, and left with the old root.
-    move_mount(
-        root.as_fd(),
-        "",
-        CWD,
-        "/tmp",
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .map_err(stage("attaching the root"))?;
+    move_mount(root.as_fd(), "", CWD, "/tmp", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(stage("attaching the root"))?;
     let root = Root { fd: root };
     root.place_covers().map_err(stage("making masks"))?;
     root.place_mounts(order, &trees)?;
     root.place_proc().map_err(stage("mounting /proc"))?;
     root.place_devices().map_err(stage("making /dev"))?;
-    let out = root
-        .place_writable(order)
-        .map_err(stage("making /out and /tmp"))?;
+    let out = root.place_writable(order).map_err(stage("making /out and /tmp"))?;
     for (link, target) in &order.links {
-        root.link(link, target)
-            .map_err(stage(format!("link `{link}`")))?;
+        root.link(link, target).map_err(stage(format!("link `{link}`")))?;
     }
-    root.folder(&order.workdir)
-        .map_err(stage(format!("workdir `{}`", order.workdir)))?;
+    root.folder(&order.workdir).map_err(stage(format!("workdir `{}`", order.workdir)))?;
     root.remove_covers().map_err(stage("making masks"))?;
     root.pivot().map_err(stage("pivot_root"))?;
     Ok(out)
@@ -114,26 +91,15 @@ impl Root {
 
     fn remove_covers(&self) -> io::Result<()> {
         rustix::fs::unlinkat(&self.fd, COVER_FILE, AtFlags::empty())?;
-        Ok(rustix::fs::unlinkat(
-            &self.fd,
-            COVER_FOLDER,
-            AtFlags::REMOVEDIR,
-        )?)
+        Ok(rustix::fs::unlinkat(&self.fd, COVER_FOLDER, AtFlags::REMOVEDIR)?)
     }
 
     fn place_mounts(&self, order: &Order, trees: &[OwnedFd]) -> Staged<()> {
         let mut pairs: Vec<(&OrderMount, &OwnedFd)> = order.mounts.iter().zip(trees).collect();
         // Outer places first, so that an inner mount lands on top; otherwise in the given order.
-        pairs.sort_by_key(|(mount, _)| {
-            mount
-                .target
-                .split('/')
-                .filter(|part| !part.is_empty())
-                .count()
-        });
+        pairs.sort_by_key(|(mount, _)| mount.target.split('/').filter(|part| !part.is_empty()).count());
         for (mount, tree) in pairs {
-            self.place_mount(mount, tree)
-                .map_err(stage(format!("mount `{}`", mount.target)))?;
+            self.place_mount(mount, tree).map_err(stage(format!("mount `{}`", mount.target)))?;
         }
         Ok(())
     }
@@ -161,9 +127,7 @@ impl Root {
         let proc = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, quiet)?;
         let place = self.folder("/proc")?;
         attach(proc.as_fd(), place.as_fd())?;
-        PROC_MASKED
-            .iter()
-            .try_for_each(|name| self.mask(&proc, name))
+        PROC_MASKED.iter().try_for_each(|name| self.mask(&proc, name))
     }
 
     /// Hides a file behind an empty one, a folder behind an empty one; what is not there needs no hiding.
@@ -174,8 +138,7 @@ impl Root {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let is_folder =
-            FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) == FileType::Directory;
+        let is_folder = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) == FileType::Directory;
         let cover = if is_folder { COVER_FOLDER } else { COVER_FILE };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(&self.fd, cover, flags)?;
@@ -186,61 +149,36 @@ impl Root {
     fn place_devices(&self) -> io::Result<()> {
         let folder = self.folder("/dev")?;
         for (name, major, minor) in DEVICES {
-            let tree = open_tree(
-                CWD,
-                format!("/dev/{name}"),
-                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-            )?;
+            let tree = open_tree(CWD, format!("/dev/{name}"), OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
             let found = rustix::fs::fstat(&tree)?.st_rdev;
             if (rustix::fs::major(found), rustix::fs::minor(found)) != (major, minor) {
-                return Err(io::Error::other(format!(
-                    "the host's /dev/{name} is something else"
-                )));
+                return Err(io::Error::other(format!("the host's /dev/{name} is something else")));
             }
             syscall::mount_setattr(tree.as_fd(), NOSUID | NOEXEC, false)?;
             attach(tree.as_fd(), self.file(&format!("/dev/{name}"))?.as_fd())?;
         }
-        for (name, target) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-        ] {
+        for (name, target) in
+            [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")]
+        {
             rustix::fs::symlinkat(target, &folder, name)?;
         }
         Ok(())
     }
 
     fn place_writable(&self, order: &Order) -> io::Result<OwnedFd> {
-        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let size = order.disk_bytes.max(4096).to_string();
         // Folders need inodes too; more files than the limit must be possible, so that passing it is reported as such.
-        let inodes = order
-            .output_files
-            .saturating_mul(2)
-            .saturating_add(64)
-            .to_string();
+        let inodes = order.output_files.saturating_mul(2).saturating_add(64).to_string();
         for (path, mode) in [("/tmp", "1777"), ("/dev/shm", "1777")] {
-            let scratch = tmpfs(
-                &[("size", &size), ("nr_inodes", "1m"), ("mode", mode)],
-                flags,
-            )?;
+            let scratch = tmpfs(&[("size", &size), ("nr_inodes", "1m"), ("mode", mode)], flags)?;
             attach(scratch.as_fd(), self.folder(path)?.as_fd())?;
         }
-        let out = tmpfs(
-            &[("size", &size), ("nr_inodes", &inodes), ("mode", "0755")],
-            flags,
-        )?;
+        let out = tmpfs(&[("size", &size), ("nr_inodes", &inodes), ("mode", "0755")], flags)?;
         attach(out.as_fd(), self.folder("/out")?.as_fd())?;
         for name in &order.outputs {
             rustix::fs::mkdirat(&out, name.as_str(), Mode::from_raw_mode(0o755))?;
-            let tree = open_tree(
-                &out,
-                name.as_str(),
-                OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
-            )?;
+            let tree = open_tree(&out, name.as_str(), OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
             let place = rustix::fs::openat(
                 &out,
                 name.as_str(),
@@ -308,11 +246,7 @@ fn tmpfs(options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<Own
         fsconfig_set_string(context.as_fd(), *key, *value)?;
     }
     fsconfig_create(context.as_fd())?;
-    Ok(fsmount(
-        context.as_fd(),
-        FsMountFlags::FSMOUNT_CLOEXEC,
-        attributes,
-    )?)
+    Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
 fn attach(tree: BorrowedFd<'_>, place: BorrowedFd<'_>) -> io::Result<()> {
@@ -328,10 +262,8 @@ pub(crate) fn restrict(tree: &OwnedFd, exec: bool) -> io::Result<()> {
 
 /// A copy of the mount at a descriptor. Needs `CAP_SYS_ADMIN` where the descriptor was opened.
 pub(crate) fn clone_tree(source: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_RECURSIVE;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE;
     Ok(open_tree(source, "", flags)?)
 }
 
@@ -350,18 +282,11 @@ fn find_trees(order: &Order, sources: Vec<OwnedFd>) -> Staged<Vec<OwnedFd>> {
 
 /// For a launcher without `CAP_SYS_ADMIN`: the same file, found again by path in this namespace, or an error.
 fn reopen(path: &str, source: &OwnedFd) -> io::Result<OwnedFd> {
-    let found = fs::canonicalize(path).and_then(|real| {
-        Ok(rustix::fs::open(
-            real,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?)
-    })?;
+    let found = fs::canonicalize(path)
+        .and_then(|real| Ok(rustix::fs::open(real, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?))?;
     let (want, have) = (rustix::fs::fstat(source)?, rustix::fs::fstat(&found)?);
     if (want.st_dev, want.st_ino) != (have.st_dev, have.st_ino) {
-        return Err(io::Error::other(format!(
-            "`{path}` is no longer the file that was opened"
-        )));
+        return Err(io::Error::other(format!("`{path}` is no longer the file that was opened")));
     }
     clone_tree(found.as_fd())
 }

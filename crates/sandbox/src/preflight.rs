@@ -35,18 +35,10 @@ pub struct Facilities {
 /// Looks for everything the profile needs.
 pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
     let mut missing = Vec::new();
-    let mut lack = |what: String, hint: &str| {
-        missing.push(Missing {
-            what,
-            hint: hint.to_owned(),
-        })
-    };
+    let mut lack = |what: String, hint: &str| missing.push(Missing { what, hint: hint.to_owned() });
     let kernel = kernel();
     if version(&kernel) < KERNEL_MIN {
-        lack(
-            format!("Linux {}.{} (this is {kernel})", KERNEL_MIN.0, KERNEL_MIN.1),
-            "update the kernel",
-        );
+        lack(format!("Linux {}.{} (this is {kernel})", KERNEL_MIN.0, KERNEL_MIN.1), "update the kernel");
     }
     let landlock_abi = syscall::landlock_abi();
     let wanted = landlock::abi_min(profile);
@@ -56,13 +48,8 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
             "boot a kernel with CONFIG_SECURITY_LANDLOCK and `lsm=landlock,…`",
         );
     }
-    if fs::metadata("/proc/sys/kernel/seccomp/actions_avail").is_err()
-        || seccomp::filters().is_err()
-    {
-        lack(
-            "system call filters".into(),
-            "boot a kernel with CONFIG_SECCOMP_FILTER",
-        );
+    if fs::metadata("/proc/sys/kernel/seccomp/actions_avail").is_err() || seccomp::filters().is_err() {
+        lack("system call filters".into(), "boot a kernel with CONFIG_SECCOMP_FILTER");
     }
     let mut cgroup_version = None;
     if profile != Profile::Landlock
@@ -78,49 +65,30 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
     }
     if missing.is_empty() {
         let root = rustix::process::geteuid().is_root();
-        return Ok(Facilities {
-            kernel,
-            landlock_abi,
-            cgroup_version,
-            root,
-        });
+        return Ok(Facilities { kernel, landlock_abi, cgroup_version, root });
     }
     Err(Unsupported { profile, missing })
 }
 
 /// Kernel release.
 pub(crate) fn kernel() -> String {
-    rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 fn version(release: &str) -> (u32, u32) {
-    let mut parts = release
-        .split(|one: char| !one.is_ascii_digit())
-        .map(|part| part.parse().unwrap_or(0));
+    let mut parts = release.split(|one: char| !one.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
 }
 
 /// The namespaces of a profile that begin with the process; cgroup and time follow in pid 1.
 pub(crate) fn namespaces(profile: Profile) -> c_int {
-    let all = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS;
-    if profile.wants_empty_network() {
-        all | libc::CLONE_NEWNET
-    } else {
-        all
-    }
+    let all = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if profile.wants_empty_network() { all | libc::CLONE_NEWNET } else { all }
 }
 
 fn try_cgroup() -> Result<u8, String> {
     let place = cgroup::find().map_err(|error| error.to_string())?;
-    let place =
-        place.ok_or_else(|| "the memory and pids controllers are not available".to_owned())?;
+    let place = place.ok_or_else(|| "the memory and pids controllers are not available".to_owned())?;
     let limits = Limits {
         memory_bytes: 64 << 20,
         cpu_milli: None,
@@ -131,11 +99,7 @@ fn try_cgroup() -> Result<u8, String> {
         output_files: 0,
     };
     Cgroup::create(&place, &limits).map_err(|error| error.to_string())?;
-    Ok(if matches!(place, Place::V1 { .. }) {
-        1
-    } else {
-        2
-    })
+    Ok(if matches!(place, Place::V1 { .. }) { 1 } else { 2 })
 }
 
 /// The refusal of a profile that bounds memory where nothing can.
@@ -149,14 +113,8 @@ pub(crate) fn no_cgroup(profile: Profile, why: &str) -> Unsupported {
 
 /// Why user namespaces are refused, if a setting says so.
 fn no_namespaces() -> Option<Missing> {
-    let is =
-        |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
-    let found = |what: &str, hint: &str| {
-        Some(Missing {
-            what: what.to_owned(),
-            hint: hint.to_owned(),
-        })
-    };
+    let is = |path: &str, value: &str| fs::read_to_string(path).is_ok_and(|text| text.trim() == value);
+    let found = |what: &str, hint: &str| Some(Missing { what: what.to_owned(), hint: hint.to_owned() });
     if fs::metadata("/proc/self/ns/user").is_err() {
         return found("user namespaces", "boot a kernel with CONFIG_USER_NS");
     }
@@ -165,17 +123,9 @@ fn no_namespaces() -> Option<Missing> {
     }
     let ordinary = !rustix::process::geteuid().is_root();
     if ordinary && is("/proc/sys/kernel/unprivileged_userns_clone", "0") {
-        return found(
-            "user namespaces for ordinary users",
-            "sysctl kernel.unprivileged_userns_clone=1",
-        );
+        return found("user namespaces for ordinary users", "sysctl kernel.unprivileged_userns_clone=1");
     }
-    if ordinary
-        && is(
-            "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
-            "1",
-        )
-    {
+    if ordinary && is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1") {
         return found(
             "user namespaces for ordinary users (AppArmor)",
             "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,`",
@@ -186,17 +136,10 @@ fn no_namespaces() -> Option<Missing> {
 
 /// Turns a refusal of the kernel at launch into the missing piece.
 pub(crate) fn explain(profile: Profile, stage: &'static str, error: io::Error) -> SandboxError {
-    let refused = matches!(
-        error.raw_os_error(),
-        Some(libc::EPERM | libc::ENOSPC | libc::EINVAL | libc::EUSERS)
-    );
+    let refused = matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSPC | libc::EINVAL | libc::EUSERS));
     if stage == "clone" && refused {
         if let Some(missing) = no_namespaces() {
-            return Unsupported {
-                profile,
-                missing: vec![missing],
-            }
-            .into();
+            return Unsupported { profile, missing: vec![missing] }.into();
         }
         return Unsupported::one(
             profile,
@@ -205,10 +148,7 @@ pub(crate) fn explain(profile: Profile, stage: &'static str, error: io::Error) -
         )
         .into();
     }
-    SandboxError::Setup {
-        stage: stage.to_owned(),
-        source: error,
-    }
+    SandboxError::Setup { stage: stage.to_owned(), source: error }
 }
 
 /// The same for a stage that pid 1 reported.
@@ -221,11 +161,7 @@ pub(crate) fn explain_stage(profile: Profile, stage: String, errno: i32) -> Sand
         )
         .into();
     }
-    let source = if errno == 0 {
-        io::ErrorKind::Other.into()
-    } else {
-        io::Error::from_raw_os_error(errno)
-    };
+    let source = if errno == 0 { io::ErrorKind::Other.into() } else { io::Error::from_raw_os_error(errno) };
     SandboxError::Setup { stage, source }
 }
 
@@ -236,10 +172,6 @@ mod tests {
     #[test]
     fn releases_are_compared_by_number() {
         assert_eq!(version("6.18.44-fc-v595"), (6, 18));
-        assert!(
-            version("5.4.0") < KERNEL_MIN
-                && version("5.12.0") >= KERNEL_MIN
-                && version("10.0") >= KERNEL_MIN
-        );
+        assert!(version("5.4.0") < KERNEL_MIN && version("5.12.0") >= KERNEL_MIN && version("10.0") >= KERNEL_MIN);
     }
 }

@@ -65,17 +65,10 @@ impl FromStr for Profile {
     type Err = SandboxError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [
-            Self::Strict,
-            Self::NoCgroup,
-            Self::Landlock,
-            Self::Provision,
-        ]
-        .into_iter()
-        .find(|profile| profile.name() == text)
-        .ok_or_else(|| SandboxError::Spec {
-            what: format!("there is no profile `{text}` (strict, no-cgroup, landlock, provision)"),
-        })
+        [Self::Strict, Self::NoCgroup, Self::Landlock, Self::Provision]
+            .into_iter()
+            .find(|profile| profile.name() == text)
+            .ok_or_else(|| SandboxError::Spec { what: format!("there is no profile `{text}` (strict, no-cgroup, landlock, provision)") })
     }
 }
 
@@ -143,10 +136,7 @@ impl Spec {
             return refuse("argv is empty".into());
         }
         if self.mounts.len() > MOUNTS_MAX {
-            return refuse(format!(
-                "{} mounts, at most {MOUNTS_MAX}",
-                self.mounts.len()
-            ));
+            return refuse(format!("{} mounts, at most {MOUNTS_MAX}", self.mounts.len()));
         }
         let nul = |text: &str| text.contains('\0');
         if self.argv.iter().any(|text| nul(text)) {
@@ -154,10 +144,7 @@ impl Spec {
         }
         for (key, value) in &self.env {
             if key.is_empty() || key.contains('=') || nul(key) || nul(value) {
-                return refuse(format!(
-                    "`{}` is no environment variable",
-                    key.escape_debug()
-                ));
+                return refuse(format!("`{}` is no environment variable", key.escape_debug()));
             }
         }
         check_path("workdir", &self.workdir)?;
@@ -188,41 +175,29 @@ fn is_output_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 128
         && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 fn check_path(what: &str, path: &str) -> Result<(), SandboxError> {
     let fine = path.starts_with('/')
         && path.len() <= PATH_BYTES_MAX
         && !path.contains('\0')
-        && path
-            .split('/')
-            .skip(1)
-            .all(|part| !matches!(part, "." | ".."));
+        && path.split('/').skip(1).all(|part| !matches!(part, "." | ".."));
     if fine {
         return Ok(());
     }
-    Err(SandboxError::Spec {
-        what: format!(
-            "{what} `{}` is not a plain absolute path",
-            path.escape_debug()
-        ),
-    })
+    Err(SandboxError::Spec { what: format!("{what} `{}` is not a plain absolute path", path.escape_debug()) })
 }
 
 /// Places the sandbox lays out itself.
 fn check_free(what: &str, path: &str) -> Result<(), SandboxError> {
     let first = path.split('/').find(|part| !part.is_empty());
     match first {
-        Some("proc" | "dev" | "out" | "tmp" | "sys") => Err(SandboxError::Spec {
-            what: format!("{what} `{path}` lies in a place the sandbox lays out itself"),
-        }),
+        Some("proc" | "dev" | "out" | "tmp" | "sys") => {
+            Err(SandboxError::Spec { what: format!("{what} `{path}` lies in a place the sandbox lays out itself") })
+        }
         Some(_) => Ok(()),
-        None => Err(SandboxError::Spec {
-            what: format!("{what} is the root itself"),
-        }),
+        None => Err(SandboxError::Spec { what: format!("{what} is the root itself") }),
     }
 }
 
@@ -245,11 +220,7 @@ impl Default for Switch {
             on: AtomicBool::new(false),
             // Without the event (descriptors exhausted) the run looks at the switch at intervals instead.
             #[cfg(target_os = "linux")]
-            event: rustix::event::eventfd(
-                0,
-                rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK,
-            )
-            .ok(),
+            event: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK).ok(),
         }
     }
 }
@@ -287,17 +258,9 @@ mod tests {
 
     #[test]
     fn profiles_read_what_they_write() {
-        for profile in [
-            Profile::Strict,
-            Profile::NoCgroup,
-            Profile::Landlock,
-            Profile::Provision,
-        ] {
+        for profile in [Profile::Strict, Profile::NoCgroup, Profile::Landlock, Profile::Provision] {
             assert_eq!(profile.to_string().parse::<Profile>().unwrap(), profile);
-            assert_eq!(
-                serde_json::to_string(&profile).unwrap(),
-                format!("\"{profile}\"")
-            );
+            assert_eq!(serde_json::to_string(&profile).unwrap(), format!("\"{profile}\""));
         }
         assert!("Strict".parse::<Profile>().is_err());
     }

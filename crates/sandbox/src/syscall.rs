@@ -4,10 +4,7 @@
 //!
 //! **Invariant:** between `clone` and `execveat` the child makes raw system calls only: it shares the launcher's memory
 //! (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no copy of the launcher's keys ever exists.
-#![expect(
-    unsafe_code,
-    reason = "the one module that talks to the kernel where no safe wrapper exists"
-)]
+#![expect(unsafe_code, reason = "the one module that talks to the kernel where no safe wrapper exists")]
 
 use std::ffi::{c_int, c_long, c_void};
 use std::io;
@@ -78,24 +75,14 @@ pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
         let flags = libc::CLONE_VM | libc::CLONE_VFORK;
         if launch.drop_to.is_some() {
-            let helper = libc::clone(
-                drop_and_clone,
-                outer.as_mut_ptr_range().end.cast(),
-                flags,
-                argument,
-            );
+            let helper = libc::clone(drop_and_clone, outer.as_mut_ptr_range().end.cast(), flags, argument);
             if helper < 0 {
                 shared.errno = *libc::__errno_location();
             } else {
                 libc::waitpid(helper, ptr::null_mut(), libc::__WALL);
             }
         } else {
-            let pid = libc::clone(
-                become_init,
-                outer.as_mut_ptr_range().end.cast(),
-                flags | launch.namespaces | libc::SIGCHLD,
-                argument,
-            );
+            let pid = libc::clone(become_init, outer.as_mut_ptr_range().end.cast(), flags | launch.namespaces | libc::SIGCHLD, argument);
             if pid < 0 {
                 shared.errno = *libc::__errno_location();
             }
@@ -130,12 +117,7 @@ extern "C" fn drop_and_clone(argument: *mut c_void) -> c_int {
         }
         shared.stage = "clone";
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | shared.namespaces;
-        let pid = libc::clone(
-            become_init,
-            shared.inner_stack,
-            flags | libc::SIGCHLD,
-            argument,
-        );
+        let pid = libc::clone(become_init, shared.inner_stack, flags | libc::SIGCHLD, argument);
         if pid < 0 {
             shared.errno = *libc::__errno_location();
         }
@@ -150,22 +132,12 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
     unsafe {
         let shared = &mut *argument.cast::<Shared>();
         shared.stage = "capabilities";
-        let mask = SETUP_CAPABILITIES
-            .iter()
-            .fold(0u32, |mask, capability| mask | 1 << capability);
+        let mask = SETUP_CAPABILITIES.iter().fold(0u32, |mask, capability| mask | 1 << capability);
         if set_capabilities(mask) < 0 {
             return fail(shared);
         }
         for capability in SETUP_CAPABILITIES {
-            if libc::syscall(
-                libc::SYS_prctl,
-                libc::PR_CAP_AMBIENT,
-                libc::PR_CAP_AMBIENT_RAISE,
-                capability,
-                0,
-                0,
-            ) < 0
-            {
+            if libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0 {
                 return fail(shared);
             }
         }
@@ -183,24 +155,11 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
                 return fail(shared);
             }
         }
-        if libc::syscall(
-            libc::SYS_close_range,
-            4u32,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        ) < 0
-        {
+        if libc::syscall(libc::SYS_close_range, 4u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
             return fail(shared);
         }
         shared.stage = "execveat";
-        libc::syscall(
-            libc::SYS_execveat,
-            executable,
-            c"".as_ptr(),
-            shared.argv.as_ptr(),
-            shared.envp.as_ptr(),
-            libc::AT_EMPTY_PATH,
-        );
+        libc::syscall(libc::SYS_execveat, executable, c"".as_ptr(), shared.argv.as_ptr(), shared.envp.as_ptr(), libc::AT_EMPTY_PATH);
         fail(shared)
     }
 }
@@ -222,21 +181,14 @@ fn set_capabilities(mask: u32) -> c_long {
         version: u32,
         pid: c_int,
     }
-    let header = Header {
-        version: 0x2008_0522,
-        pid: 0,
-    };
+    let header = Header { version: 0x2008_0522, pid: 0 };
     let data: [u32; 6] = [mask, mask, mask, 0, 0, 0];
     // SAFETY: version 3 of the interface reads one header and two triples.
     unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }
 }
 
 fn check(result: c_long) -> io::Result<c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Gives up every capability for good: bounding, ambient, permitted, effective, inheritable; locks the secure bits.
@@ -253,20 +205,8 @@ pub(crate) fn drop_capabilities() -> io::Result<()> {
                 return Err(error);
             }
         }
-        check(c_long::from(libc::prctl(
-            libc::PR_SET_SECUREBITS,
-            SECURE_BITS_LOCKED,
-            0,
-            0,
-            0,
-        )))?;
-        check(c_long::from(libc::prctl(
-            libc::PR_CAP_AMBIENT,
-            libc::PR_CAP_AMBIENT_CLEAR_ALL,
-            0,
-            0,
-            0,
-        )))?;
+        check(c_long::from(libc::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS_LOCKED, 0, 0, 0)))?;
+        check(c_long::from(libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)))?;
     }
     check(set_capabilities(0)).map(|_| ())
 }
@@ -282,15 +222,7 @@ pub(crate) fn take_control() -> io::Result<OwnedFd> {
 /// Every descriptor but the standard three is closed by the next `execve`.
 pub(crate) fn close_on_exec() -> io::Result<()> {
     // SAFETY: integers only; nothing is closed yet.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3u32,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    })
-    .map(|_| ())
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(|_| ())
 }
 
 /// Undoes the launcher's blocking of all signals.
@@ -344,11 +276,7 @@ pub(crate) struct Ended {
 /// Waits for a child (`-1`: any). Without `block`, none may have ended.
 pub(crate) fn wait4(pid: i32, block: bool) -> io::Result<Option<Ended>> {
     let mut status = 0;
-    let flags = if block {
-        libc::__WALL
-    } else {
-        libc::__WALL | libc::WNOHANG
-    };
+    let flags = if block { libc::__WALL } else { libc::__WALL | libc::WNOHANG };
     loop {
         // SAFETY: both out-pointers are valid for the call.
         let (result, usage) = unsafe {
@@ -362,25 +290,14 @@ pub(crate) fn wait4(pid: i32, block: bool) -> io::Result<Option<Ended>> {
             }
             return Err(error);
         }
-        let micros = |time: libc::timeval| {
-            u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000
-                + u64::try_from(time.tv_usec).unwrap_or(0)
-        };
+        let micros = |time: libc::timeval| u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000 + u64::try_from(time.tv_usec).unwrap_or(0);
         let cpu_us = micros(usage.ru_utime) + micros(usage.ru_stime);
-        return Ok((result > 0).then_some(Ended {
-            pid: result,
-            status,
-            cpu_us,
-        }));
+        return Ok((result > 0).then_some(Ended { pid: result, status, cpu_us }));
     }
 }
 
 /// Adds attributes to a mount and to all below it.
-pub(crate) fn mount_setattr(
-    mount: BorrowedFd<'_>,
-    attributes: u64,
-    recursive: bool,
-) -> io::Result<()> {
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, attributes: u64, recursive: bool) -> io::Result<()> {
     #[repr(C)]
     struct MountAttr {
         set: u64,
@@ -388,23 +305,11 @@ pub(crate) fn mount_setattr(
         propagation: u64,
         userns: u64,
     }
-    let wanted = MountAttr {
-        set: attributes,
-        clear: 0,
-        propagation: 0,
-        userns: 0,
-    };
+    let wanted = MountAttr { set: attributes, clear: 0, propagation: 0, userns: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the structure is the kernel's first version, its size is given.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const wanted,
-            size_of::<MountAttr>(),
-        )
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const wanted, size_of::<MountAttr>())
     })
     .map(|_| ())
 }
@@ -422,12 +327,7 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
             *place = byte.cast_signed() as libc::c_char;
         }
         request.ifr_ifru.ifru_flags = LOOPBACK_FLAGS;
-        check(c_long::from(libc::ioctl(
-            socket.as_raw_fd(),
-            libc::SIOCSIFFLAGS,
-            &raw const request,
-        )))
-        .map(|_| ())
+        check(c_long::from(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request))).map(|_| ())
     }
 }
 
@@ -435,13 +335,6 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
 pub(crate) fn landlock_abi() -> u32 {
     const VERSION: u32 = 1;
     // SAFETY: with the version flag the kernel reads no memory.
-    let version = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            ptr::null::<c_void>(),
-            0usize,
-            VERSION,
-        )
-    };
+    let version = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<c_void>(), 0usize, VERSION) };
     u32::try_from(version).unwrap_or(0)
 }

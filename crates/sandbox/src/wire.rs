@@ -10,8 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,10 +65,7 @@ pub(crate) struct Order {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
     /// The root is laid out; the folder `/out` travels beside.
-    Ready {
-        namespaces: Vec<String>,
-        landlock_abi: u32,
-    },
+    Ready { namespaces: Vec<String>, landlock_abi: u32 },
     /// A stage failed; nothing of the step ran.
     Failed { stage: String, errno: i32 },
     /// The program could not be executed.
@@ -79,11 +75,7 @@ pub(crate) enum Message {
 }
 
 /// Sends the order and the mounts' descriptors.
-pub(crate) fn send_order(
-    control: BorrowedFd<'_>,
-    order: &Order,
-    mounts: &[OwnedFd],
-) -> io::Result<()> {
+pub(crate) fn send_order(control: BorrowedFd<'_>, order: &Order, mounts: &[OwnedFd]) -> io::Result<()> {
     let memory = rustix::fs::memfd_create("order", rustix::fs::MemfdFlags::CLOEXEC)?;
     let mut file = std::fs::File::from(memory);
     file.write_all(&serde_json::to_vec(order).map_err(io::Error::other)?)?;
@@ -122,32 +114,19 @@ pub(crate) fn receive_order(control: BorrowedFd<'_>) -> io::Result<(Order, Vec<O
 }
 
 /// Sends one message of pid 1.
-pub(crate) fn send_message(
-    control: BorrowedFd<'_>,
-    message: &Message,
-    fds: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    send_packet(
-        control,
-        &serde_json::to_vec(message).map_err(io::Error::other)?,
-        fds,
-    )
+pub(crate) fn send_message(control: BorrowedFd<'_>, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_packet(control, &serde_json::to_vec(message).map_err(io::Error::other)?, fds)
 }
 
 /// The next message of pid 1; none once it is gone.
-pub(crate) fn receive_message(
-    control: BorrowedFd<'_>,
-) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+pub(crate) fn receive_message(control: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
     let mut buffer = vec![0u8; MESSAGE_BYTES_MAX];
     let (length, fds) = receive_packet(control, &mut buffer)?;
     if length == 0 {
         return Ok(None);
     }
     buffer.truncate(length);
-    Ok(Some((
-        serde_json::from_slice(&buffer).map_err(io::Error::other)?,
-        fds,
-    )))
+    Ok(Some((serde_json::from_slice(&buffer).map_err(io::Error::other)?, fds)))
 }
 
 fn send_packet(control: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -156,12 +135,7 @@ fn send_packet(control: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) ->
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::other("descriptors do not fit a packet"));
     }
-    rustix::net::sendmsg(
-        control,
-        &[IoSlice::new(bytes)],
-        &mut ancillary,
-        SendFlags::NOSIGNAL,
-    )?;
+    rustix::net::sendmsg(control, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
@@ -169,17 +143,9 @@ fn receive_packet(control: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usiz
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
-        rustix::net::recvmsg(
-            control,
-            &mut [IoSliceMut::new(bytes)],
-            &mut ancillary,
-            RecvFlags::CMSG_CLOEXEC,
-        )
+        rustix::net::recvmsg(control, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     })?;
-    if received
-        .flags
-        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
-    {
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(io::Error::other("a control packet was cut"));
     }
     let mut fds = Vec::new();

@@ -36,11 +36,7 @@ struct Attack {
 }
 
 const fn attack(number: u32, words: &'static [&'static str], control: Control) -> Attack {
-    Attack {
-        number,
-        words,
-        control,
-    }
+    Attack { number, words, control }
 }
 
 /// `{…}` are filled in by [`World`].
@@ -138,25 +134,13 @@ impl World {
         let name = harness::unique("abstract");
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = scratch.join("daemon.sock");
-        let (input, data, key) = (
-            scratch.join("input"),
-            scratch.join("data"),
-            scratch.join("id_ed25519"),
-        );
+        let (input, data, key) = (scratch.join("input"), scratch.join("data"), scratch.join("id_ed25519"));
         for path in [&input, &data, &key] {
             fs::write(path, "a line\n").unwrap();
         }
         let secret = format!("secret-{name}");
-        let sleeper = Command::new(PROBE)
-            .args(["behave", "sleep"])
-            .env("TOKEN", &secret)
-            .spawn()
-            .unwrap();
-        let home = if is_root() {
-            "/root".to_owned()
-        } else {
-            harness::string(&scratch)
-        };
+        let sleeper = Command::new(PROBE).args(["behave", "sleep"]).env("TOKEN", &secret).spawn().unwrap();
+        let home = if is_root() { "/root".to_owned() } else { harness::string(&scratch) };
         let words = vec![
             ("{scratch}", harness::string(&scratch)),
             ("{home}", home),
@@ -181,13 +165,7 @@ impl World {
     }
 
     fn fill(&self, words: &[&str]) -> Vec<String> {
-        let filled = words.iter().map(|word| {
-            self.words
-                .iter()
-                .fold((*word).to_owned(), |word, (place, value)| {
-                    word.replace(place, value)
-                })
-        });
+        let filled = words.iter().map(|word| self.words.iter().fold((*word).to_owned(), |word, (place, value)| word.replace(place, value)));
         std::iter::once("attack".to_owned()).chain(filled).collect()
     }
 
@@ -195,16 +173,9 @@ impl World {
     fn inside(&self, words: &[&str]) -> Value {
         let words = self.fill(words);
         let mut described = harness::probe(&words.iter().map(String::as_str).collect::<Vec<_>>());
-        described["mounts"]
-            .as_array_mut()
-            .unwrap()
-            .push(json!([self.input, "/in/data", false]));
-        described["limits"] =
-            json!({"disk_bytes": 16 << 20, "processes": 32, "memory_bytes": 256 << 20});
-        harness::drive_by(
-            Command::new(PROBE).arg("drive").env("TOKEN", &self.secret),
-            &described,
-        )
+        described["mounts"].as_array_mut().unwrap().push(json!([self.input, "/in/data", false]));
+        described["limits"] = json!({"disk_bytes": 16 << 20, "processes": 32, "memory_bytes": 256 << 20});
+        harness::drive_by(Command::new(PROBE).arg("drive").env("TOKEN", &self.secret), &described)
     }
 
     fn control(&self, control: &Control) -> Option<(String, bool)> {
@@ -217,26 +188,13 @@ impl World {
         };
         let mut command = if spoilt {
             let mut command = Command::new("unshare");
-            command
-                .args(if is_root() {
-                    ["-m", "-u"]
-                } else {
-                    ["-Urm", "-u"]
-                })
-                .arg(PROBE);
+            command.args(if is_root() { ["-m", "-u"] } else { ["-Urm", "-u"] }).arg(PROBE);
             command
         } else {
             Command::new(PROBE)
         };
-        let output = command
-            .args(self.fill(words))
-            .env("TOKEN", &self.secret)
-            .output()
-            .unwrap();
-        Some((
-            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-            may_lack,
-        ))
+        let output = command.args(self.fill(words)).env("TOKEN", &self.secret).output().unwrap();
+        Some((String::from_utf8_lossy(&output.stdout).trim().to_owned(), may_lack))
     }
 }
 
@@ -268,16 +226,11 @@ fn every_attack_is_blocked_and_works_without_the_sandbox() {
         }
         match control {
             Some((verdict, _)) if verdict.starts_with("ALLOWED") => shown += 1,
-            Some((verdict, may_lack)) if !may_lack => {
-                wrong.push(format!("{line} control: {verdict:?}"))
-            }
+            Some((verdict, may_lack)) if !may_lack => wrong.push(format!("{line} control: {verdict:?}")),
             _ => {}
         }
     }
-    println!(
-        "{} attacks, {shown} of them shown to work without the sandbox",
-        ATTACKS.len()
-    );
+    println!("{} attacks, {shown} of them shown to work without the sandbox", ATTACKS.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -290,18 +243,9 @@ fn inherited_descriptors_stay_outside() {
         command.args(["-c", words, PROBE]);
         command
     };
-    let outcome = harness::drive_by(
-        open().arg("drive"),
-        &harness::probe(&["attack", "inherited-descriptors"]),
-    );
-    assert!(
-        harness::text(&outcome, "stdout").starts_with("BLOCKED"),
-        "{outcome}"
-    );
-    let control = open()
-        .args(["attack", "inherited-descriptors"])
-        .output()
-        .unwrap();
+    let outcome = harness::drive_by(open().arg("drive"), &harness::probe(&["attack", "inherited-descriptors"]));
+    assert!(harness::text(&outcome, "stdout").starts_with("BLOCKED"), "{outcome}");
+    let control = open().args(["attack", "inherited-descriptors"]).output().unwrap();
     assert!(control.stdout.starts_with(b"ALLOWED"), "{control:?}");
 }
 
@@ -317,16 +261,9 @@ fn set_user_id_programs_gain_nothing() {
     fs::copy(PROBE, &path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
     let mut described = harness::probe(&["attack", "set-user-id", "/tool"]);
-    described["mounts"].as_array_mut().unwrap().push(json!([
-        harness::string(&path),
-        "/tool",
-        true
-    ]));
+    described["mounts"].as_array_mut().unwrap().push(json!([harness::string(&path), "/tool", true]));
     let outcome = harness::drive(&described);
-    assert!(
-        harness::text(&outcome, "stdout").starts_with("BLOCKED"),
-        "{outcome}"
-    );
+    assert!(harness::text(&outcome, "stdout").starts_with("BLOCKED"), "{outcome}");
     let plain = folder.join("plain");
     fs::copy(PROBE, &plain).unwrap();
     let control = Command::new("setpriv")
@@ -348,24 +285,13 @@ fn devices_in_inputs_are_dead() {
     }
     let folder = harness::scratch("device-input");
     let device = folder.join("zero");
-    let made = Command::new("mknod")
-        .arg(&device)
-        .args(["c", "1", "5"])
-        .status()
-        .unwrap();
+    let made = Command::new("mknod").arg(&device).args(["c", "1", "5"]).status().unwrap();
     assert!(made.success());
     fs::set_permissions(&device, fs::Permissions::from_mode(0o666)).unwrap();
     let mut described = harness::probe(&["attack", "read", "/in/zero"]);
-    described["mounts"].as_array_mut().unwrap().push(json!([
-        harness::string(&folder),
-        "/in",
-        false
-    ]));
+    described["mounts"].as_array_mut().unwrap().push(json!([harness::string(&folder), "/in", false]));
     let outcome = harness::drive(&described);
-    assert!(
-        harness::text(&outcome, "stdout").starts_with("BLOCKED"),
-        "{outcome}"
-    );
+    assert!(harness::text(&outcome, "stdout").starts_with("BLOCKED"), "{outcome}");
     assert!(File::open(&device).is_ok(), "the control opens it");
 }
 

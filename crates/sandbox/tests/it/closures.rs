@@ -11,8 +11,7 @@ use serde_json::json;
 
 use crate::harness::{drive, script, text};
 
-const IMPORTS: &str =
-    "import ctypes, ssl, sqlite3, lzma, bz2, zlib, hashlib, sys, os, multiprocessing
+const IMPORTS: &str = "import ctypes, ssl, sqlite3, lzma, bz2, zlib, hashlib, sys, os, multiprocessing
 import site
 print(sys.executable)
 print(sum(len(os.listdir(path)) for path in site.getsitepackages() if os.path.isdir(path)))
@@ -21,10 +20,7 @@ print(multiprocessing.get_context('fork').Pool(2).map(abs, [-1, 2]))";
 fn interpreters() -> Vec<String> {
     let mut found = vec!["/usr/bin/python3".to_owned()];
     // The one a developer uses, wherever it is.
-    if let Ok(output) = Command::new("python3")
-        .args(["-c", "import sys; print(sys.executable)"])
-        .output()
-    {
+    if let Ok(output) = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output() {
         found.push(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     found.retain(|path| Path::new(path).is_file());
@@ -51,18 +47,10 @@ fn python_runs_without_the_hosts_packages() {
 
 #[test]
 fn the_host_closure_shows_no_more_than_it_lists() {
-    let outcome = drive(&script(
-        "ls /usr/bin /usr/sbin /etc /home /root /opt 2>/dev/null | sort; command -v python3 curl perl",
-    ));
+    let outcome = drive(&script("ls /usr/bin /usr/sbin /etc /home /root /opt 2>/dev/null | sort; command -v python3 curl perl"));
     let listed = text(&outcome, "stdout");
-    assert!(
-        listed.contains("cat\n") && listed.contains("sh\n"),
-        "{listed}"
-    );
+    assert!(listed.contains("cat\n") && listed.contains("sh\n"), "{listed}");
     for name in ["python3", "curl", "perl", "sudo", "mount", "passwd"] {
-        assert!(
-            !listed.lines().any(|line| line.ends_with(name)),
-            "{name}: {listed}"
-        );
+        assert!(!listed.lines().any(|line| line.ends_with(name)), "{name}: {listed}");
     }
 }

@@ -57,10 +57,7 @@ fn memory_is_bounded() {
         assert_eq!(outcome["exit"], "out-of-memory", "{outcome}");
         assert!(outcome["usage"]["peak_memory_bytes"].as_u64().unwrap() <= 96 << 20);
     } else {
-        assert!(
-            !text(&outcome, "stdout").starts_with("ALLOWED"),
-            "{outcome}"
-        );
+        assert!(!text(&outcome, "stdout").starts_with("ALLOWED"), "{outcome}");
     }
     assert!(bare(&["attack", "eat-memory", "300"]).starts_with("ALLOWED"));
 }
@@ -69,9 +66,7 @@ fn memory_is_bounded() {
 #[test]
 fn memory_in_files_is_bounded() {
     if harness::profile() != "strict" {
-        println!(
-            "skipped: without a cgroup their size limit is all, which the report names as a gap"
-        );
+        println!("skipped: without a cgroup their size limit is all, which the report names as a gap");
         return;
     }
     let mut described = probe(&["attack", "fill", "/dev/shm", "300"]);
@@ -83,10 +78,7 @@ fn memory_in_files_is_bounded() {
 /// 52 and 53: a grandchild in a session of its own, running or stopped. The control leaves it behind.
 #[test]
 fn nobody_survives() {
-    for (behaviour, exit) in [
-        ("daemon", json!({"code": 0})),
-        ("stopped-daemon", json!("timed-out")),
-    ] {
+    for (behaviour, exit) in [("daemon", json!({"code": 0})), ("stopped-daemon", json!("timed-out"))] {
         let mark = unique(behaviour);
         let mut described = probe(&["behave", behaviour, &mark]);
         described["limits"] = json!({"timeout_ms": 1500});
@@ -95,20 +87,11 @@ fn nobody_survives() {
         assert!(marked(&mark).is_empty(), "{behaviour} survived");
     }
     let mark = unique("control-daemon");
-    let left = Command::new(PROBE)
-        .args(["behave", "daemon", &mark])
-        .status()
-        .unwrap();
+    let left = Command::new(PROBE).args(["behave", "daemon", &mark]).status().unwrap();
     assert!(left.success());
-    assert!(
-        eventually(|| !marked(&mark).is_empty()),
-        "the control daemon was not seen"
-    );
+    assert!(eventually(|| !marked(&mark).is_empty()), "the control daemon was not seen");
     for pid in marked(&mark) {
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     }
 }
 
@@ -116,48 +99,23 @@ fn nobody_survives() {
 #[test]
 fn a_killed_launcher_takes_the_step_along() {
     let mark = unique("orphan");
-    let mut launcher = Command::new(PROBE)
-        .arg("drive")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut launcher = Command::new(PROBE).arg("drive").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let described = probe(&["behave", "sleep", &mark]).to_string();
-    launcher
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(described.as_bytes())
-        .unwrap();
-    assert!(
-        eventually(|| !marked(&mark).is_empty()),
-        "the step was not seen"
-    );
+    launcher.stdin.take().unwrap().write_all(described.as_bytes()).unwrap();
+    assert!(eventually(|| !marked(&mark).is_empty()), "the step was not seen");
     launcher.kill().unwrap();
     launcher.wait().unwrap();
-    assert!(
-        eventually(|| marked(&mark).is_empty()),
-        "the step outlived its launcher"
-    );
+    assert!(eventually(|| marked(&mark).is_empty()), "the step outlived its launcher");
 
     let mark = unique("control-orphan");
-    let mut parent = Command::new("sh")
-        .args(["-c", "\"$0\" behave sleep \"$1\"; true", PROBE, &mark])
-        .spawn()
-        .unwrap();
+    let mut parent = Command::new("sh").args(["-c", "\"$0\" behave sleep \"$1\"; true", PROBE, &mark]).spawn().unwrap();
     // The shell's own command line holds the mark too.
-    assert!(
-        eventually(|| marked(&mark).len() == 2),
-        "the control was not seen"
-    );
+    assert!(eventually(|| marked(&mark).len() == 2), "the control was not seen");
     parent.kill().unwrap();
     parent.wait().unwrap();
     assert_eq!(marked(&mark).len(), 1, "the control's child should survive");
     for pid in marked(&mark) {
-        Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap();
+        Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     }
 }
 
@@ -191,23 +149,11 @@ fn what_was_enforced_is_reported() {
     let enforced = &outcome["enforced"];
     assert_eq!(enforced["network"], "none");
     assert_eq!(enforced["no_new_privs"], true);
-    assert!(
-        enforced["landlock_abi"].as_u64().unwrap() >= 1
-            && enforced["seccomp_allowed"].as_u64().unwrap() > 100
-    );
+    assert!(enforced["landlock_abi"].as_u64().unwrap() >= 1 && enforced["seccomp_allowed"].as_u64().unwrap() > 100);
     assert_eq!(enforced["uid_map"][0], 1000);
-    assert_ne!(
-        enforced["uid_map"][1], 0,
-        "a step must never be root on the host"
-    );
+    assert_ne!(enforced["uid_map"][1], 0, "a step must never be root on the host");
     for name in ["user", "mount", "pid", "ipc", "uts", "net", "cgroup"] {
-        assert!(
-            enforced["namespaces"]
-                .as_array()
-                .unwrap()
-                .contains(&json!(name)),
-            "{name}: {enforced}"
-        );
+        assert!(enforced["namespaces"].as_array().unwrap().contains(&json!(name)), "{name}: {enforced}");
     }
     assert!(!enforced["gaps"].as_array().unwrap().is_empty());
 }

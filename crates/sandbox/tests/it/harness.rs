@@ -54,27 +54,14 @@ pub(crate) fn drive(described: &Value) -> Value {
 }
 
 pub(crate) fn drive_by(launcher: &mut Command, described: &Value) -> Value {
-    let mut child = launcher
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(described.to_string().as_bytes())
-        .unwrap();
+    let mut child = launcher.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(described.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&output.stdout)))
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&output.stdout)))
 }
 
 pub(crate) fn text(outcome: &Value, stream: &str) -> String {
-    outcome[stream]["text"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
+    outcome[stream]["text"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Runs the probe as it is, without a sandbox.
@@ -86,8 +73,7 @@ pub(crate) fn bare(words: &[&str]) -> String {
 pub(crate) fn scratch(name: &str) -> PathBuf {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let path =
-        std::env::temp_dir().join(format!("seaworthy-{}-{number}-{name}", std::process::id()));
+    let path = std::env::temp_dir().join(format!("seaworthy-{}-{number}-{name}", std::process::id()));
     fs::create_dir_all(&path).unwrap();
     path
 }
@@ -119,12 +105,7 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 }
 
 pub(crate) fn unique(name: &str) -> String {
-    scratch(name)
-        .file_name()
-        .unwrap()
-        .to_str()
-        .unwrap()
-        .to_owned()
+    scratch(name).file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 pub(crate) fn string(path: &Path) -> String {

@@ -5,10 +5,7 @@
 //! **Invariant:** an attack counts as stopped only if the same attack works without the sandbox, or the table says why that
 //! cannot be tried.
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests start programs and write files"
-)]
+#![expect(clippy::disallowed_methods, reason = "tests start programs and write files")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

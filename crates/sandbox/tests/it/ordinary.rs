@@ -71,10 +71,7 @@ fn the_gaps_are_named() {
     let outcome = drive_by(command.arg("drive"), &wanted);
     assert_eq!(outcome["exit"], json!({"code": 0}), "{outcome}");
     let gaps = outcome["enforced"]["gaps"].to_string();
-    assert!(
-        gaps.contains("memory is bounded for each process alone"),
-        "{gaps}"
-    );
+    assert!(gaps.contains("memory is bounded for each process alone"), "{gaps}");
     assert!(gaps.contains("launching user"), "{gaps}");
     assert_eq!(outcome["enforced"]["cgroup"], json!(null));
 }
@@ -90,13 +87,7 @@ fn strict_refuses_without_a_cgroup() {
         return;
     }
     assert_eq!(outcome["error"]["code"], "sandbox/unsupported", "{outcome}");
-    assert!(
-        outcome["error"]["hint"]
-            .as_str()
-            .unwrap()
-            .contains("--profile no-cgroup"),
-        "{outcome}"
-    );
+    assert!(outcome["error"]["hint"].as_str().unwrap().contains("--profile no-cgroup"), "{outcome}");
 }
 
 /// An ordinary launcher's mounts are found again by path: another file of that name must not take the place of the one
@@ -108,11 +99,7 @@ fn a_swapped_mount_is_noticed() {
     let victim = folder.join("data");
     fs::write(&victim, "first").unwrap();
     let mut wanted = described(&path, &["attack", "read", "/in/data"]);
-    wanted["mounts"].as_array_mut().unwrap().push(json!([
-        harness::string(&victim),
-        "/in/data",
-        false
-    ]));
+    wanted["mounts"].as_array_mut().unwrap().push(json!([harness::string(&victim), "/in/data", false]));
     let control = drive_by(command.arg("drive"), &wanted);
     assert!(text(&control, "stdout").starts_with("ALLOWED"), "{control}");
     let (mut command, _) = launcher();

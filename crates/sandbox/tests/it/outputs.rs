@@ -14,8 +14,7 @@ fn outputs(text: &str) -> Value {
 
 #[test]
 fn plain_files_arrive_sorted() {
-    let outcome =
-        outputs("mkdir -p b/c && echo 1 > b/c/x && echo 22 > a && chmod 755 a && mkdir empty");
+    let outcome = outputs("mkdir -p b/c && echo 1 > b/c/x && echo 22 > a && chmod 755 a && mkdir empty");
     assert_eq!(
         outcome["outputs"],
         json!([{"name": "out", "files": [
@@ -29,10 +28,7 @@ fn plain_files_arrive_sorted() {
 #[test]
 fn outputs_are_collected_from_failed_steps_too() {
     let outcome = outputs("echo 1 > log; exit 3");
-    assert_eq!(
-        (&outcome["exit"], &outcome["outputs"][0]["files"][0]["path"]),
-        (&json!({"code": 3}), &json!("log"))
-    );
+    assert_eq!((&outcome["exit"], &outcome["outputs"][0]["files"][0]["path"]), (&json!({"code": 3}), &json!("log")));
 }
 
 /// Shell line, code, part of the message. `py` runs the rest in Python.
@@ -57,11 +53,7 @@ fn written(line: &str) -> Value {
         return outputs(line);
     };
     let mut described = script("");
-    described["argv"] = json!([
-        "/usr/bin/python3",
-        "-c",
-        format!("import os, socket; {python}")
-    ]);
+    described["argv"] = json!(["/usr/bin/python3", "-c", format!("import os, socket; {python}")]);
     described["workdir"] = json!("/out/out");
     described["env"] = json!({"PYTHONUTF8": "1"});
     described["closures"] = json!(["host", "/usr/bin/python3"]);
@@ -73,10 +65,7 @@ fn everything_but_plain_files_is_refused_by_name() {
     for (line, code, told) in REFUSED {
         let outcome = written(line);
         assert_eq!(outcome["exit"], json!({"code": 0}), "{line}: {outcome}");
-        assert_eq!(
-            outcome["outputs"]["error"]["code"], *code,
-            "{line}: {outcome}"
-        );
+        assert_eq!(outcome["outputs"]["error"]["code"], *code, "{line}: {outcome}");
         let message = outcome["outputs"]["error"]["message"].as_str().unwrap();
         assert!(message.contains(told), "{line}: {message}");
     }
@@ -88,10 +77,7 @@ fn what_cannot_be_read_is_not_skipped() {
     let outcome = outputs("echo 1 > x && mkdir d && echo 1 > d/y && chmod 0 x d");
     let files = outcome["outputs"][0]["files"].as_array().map(Vec::len);
     let code = &outcome["outputs"]["error"]["code"];
-    assert!(
-        files == Some(2) || code == "sandbox/output-read",
-        "{outcome}"
-    );
+    assert!(files == Some(2) || code == "sandbox/output-read", "{outcome}");
 }
 
 /// 45: an input has one name, in its own place.
@@ -106,9 +92,7 @@ fn inputs_cannot_be_linked_into_outputs() {
 
 #[test]
 fn one_file_cannot_pass_the_size_limit() {
-    let mut described = script(
-        "/usr/bin/python3 -c 'import os; os.truncate(os.open(\"/out/out/x\",65),10*2**40)'; echo $?",
-    );
+    let mut described = script("/usr/bin/python3 -c 'import os; os.truncate(os.open(\"/out/out/x\",65),10*2**40)'; echo $?");
     described["closures"] = json!(["host", "/usr/bin/python3"]);
     let outcome = drive(&described);
     assert_ne!(outcome["stdout"]["text"], "0\n", "{outcome}");
@@ -119,18 +103,7 @@ fn only_declared_outputs_exist() {
     let mut described = probe(&["attack", "create-in", "/out", "/out/other"]);
     described["outputs"] = json!(["one", "two"]);
     let outcome = drive(&described);
-    assert!(
-        outcome["stdout"]["text"]
-            .as_str()
-            .unwrap()
-            .starts_with("BLOCKED"),
-        "{outcome}"
-    );
-    let names: Vec<&Value> = outcome["outputs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|output| &output["name"])
-        .collect();
+    assert!(outcome["stdout"]["text"].as_str().unwrap().starts_with("BLOCKED"), "{outcome}");
+    let names: Vec<&Value> = outcome["outputs"].as_array().unwrap().iter().map(|output| &output["name"]).collect();
     assert_eq!(names, ["one", "two"]);
 }

@@ -37,10 +37,7 @@ pub(crate) fn attack(name: &str, arguments: &[&str]) -> Option<Verdict> {
         "fill" => effects::fill(first, number(arguments.get(1))),
         "eat-memory" => effects::eat_memory(number(Some(&first))),
         "fork-many" => kernel::fork_many(number(Some(&first))),
-        "signal" => crate::verdict::of(kernel::kill(
-            i32::try_from(number(Some(&first))).unwrap_or(0),
-            0,
-        )),
+        "signal" => crate::verdict::of(kernel::kill(i32::try_from(number(Some(&first))).unwrap_or(0), 0)),
         _ => return single(name),
     })
 }
@@ -126,9 +123,7 @@ pub(crate) fn behave(name: &str, argument: &str) -> Option<u8> {
         "flood" => {
             let block = [b'x'; 65536];
             let mut out = std::io::stdout().lock();
-            (0..argument.parse().unwrap_or(0))
-                .try_for_each(|_| out.write_all(&block))
-                .map_or(Some(1), |()| Some(0))
+            (0..argument.parse().unwrap_or(0)).try_for_each(|_| out.write_all(&block)).map_or(Some(1), |()| Some(0))
         }
         _ => None,
     }
@@ -143,15 +138,10 @@ fn daemon(mark: &str, stop: bool) -> Option<u8> {
     if kernel::fork() {
         if stop {
             // Stops itself; a kill that only resumes or asks would not reach it.
-            let _ = kernel::kill(
-                i32::try_from(std::process::id()).unwrap_or(0),
-                libc::SIGSTOP,
-            );
+            let _ = kernel::kill(i32::try_from(std::process::id()).unwrap_or(0), libc::SIGSTOP);
         }
         // It replaces itself so that it can be found; returns only if that failed.
-        let _ = std::os::unix::process::CommandExt::exec(
-            std::process::Command::new("/proc/self/exe").args(["behave", "sleep", mark]),
-        );
+        let _ = std::os::unix::process::CommandExt::exec(std::process::Command::new("/proc/self/exe").args(["behave", "sleep", mark]));
     }
     std::process::exit(0)
 }

@@ -13,9 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use seaworthy_sandbox::{
-    Cancel, ClosureError, Limits, Mount, Outcome, Profile, SandboxError, Spec,
-};
+use seaworthy_sandbox::{Cancel, ClosureError, Limits, Mount, Outcome, Profile, SandboxError, Spec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -50,11 +48,8 @@ struct Described {
 
 pub(crate) fn drive() -> ExitCode {
     let mut text = String::new();
-    let read = std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string());
-    let described = read
-        .and_then(|_| serde_json::from_str::<Described>(&text).map_err(|error| error.to_string()));
+    let read = std::io::stdin().read_to_string(&mut text).map_err(|error| error.to_string());
+    let described = read.and_then(|_| serde_json::from_str::<Described>(&text).map_err(|error| error.to_string()));
     match described {
         Ok(described) => {
             for _ in 1..described.repeat.unwrap_or(1) {
@@ -90,10 +85,7 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
         outputs: described.outputs.clone(),
         limits: Limits {
             memory_bytes: limit("memory_bytes", 512 << 20),
-            cpu_milli: described
-                .limits
-                .get("cpu_milli")
-                .and_then(|milli| u32::try_from(*milli).ok()),
+            cpu_milli: described.limits.get("cpu_milli").and_then(|milli| u32::try_from(*milli).ok()),
             processes: u32::try_from(limit("processes", 64)).unwrap_or(64),
             disk_bytes: limit("disk_bytes", 64 << 20),
             timeout: Duration::from_millis(limit("timeout_ms", 20_000)),
@@ -103,12 +95,8 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
         capture: true,
     };
     if let Some(path) = &described.replace_after_opening {
-        let swap = std::fs::rename(path, format!("{path}.old"))
-            .and_then(|()| std::fs::write(path, "second"));
-        swap.map_err(|error| SandboxError::Setup {
-            stage: "swapping".into(),
-            source: error,
-        })?;
+        let swap = std::fs::rename(path, format!("{path}.old")).and_then(|()| std::fs::write(path, "second"));
+        swap.map_err(|error| SandboxError::Setup { stage: "swapping".into(), source: error })?;
     }
     let cancel = Cancel::new();
     if let Some(after) = described.cancel_after_ms {
@@ -128,34 +116,18 @@ fn mounts(described: &Described) -> Result<Vec<Mount>, SandboxError> {
             "host" => seaworthy_sandbox::host_closure(),
             python => seaworthy_sandbox::interpreter_closure(Path::new(python)),
         };
-        let failed = |error: ClosureError| SandboxError::Spec {
-            what: error.to_string(),
-        };
+        let failed = |error: ClosureError| SandboxError::Spec { what: error.to_string() };
         for file in closure.map_err(failed)? {
-            wanted.push((
-                file.source.display().to_string(),
-                file.target.display().to_string(),
-                true,
-            ));
+            wanted.push((file.source.display().to_string(), file.target.display().to_string(), true));
         }
     }
     wanted
         .into_iter()
         .map(|(source, target, exec)| {
-            let opened = File::options()
-                .read(true)
-                .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
-                .open(&source);
+            let opened = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(&source);
             opened
-                .map(|file| Mount {
-                    source: OwnedFd::from(file),
-                    target,
-                    exec,
-                })
-                .map_err(|error| SandboxError::Setup {
-                    stage: format!("opening {source}"),
-                    source: error,
-                })
+                .map(|file| Mount { source: OwnedFd::from(file), target, exec })
+                .map_err(|error| SandboxError::Setup { stage: format!("opening {source}"), source: error })
         })
         .collect()
 }

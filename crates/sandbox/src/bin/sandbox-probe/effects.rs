@@ -58,59 +58,36 @@ pub(crate) fn list(path: &str) -> Verdict {
 
 /// Any way to change a file that is to be read only.
 pub(crate) fn modify(path: &str) -> Verdict {
-    let written = File::options()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.write_at(b"!", 0));
+    let written = File::options().write(true).open(path).and_then(|file| file.write_at(b"!", 0));
     let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode() | 0o222);
-    let loosened =
-        mode.and_then(|mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+    let loosened = mode.and_then(|mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
     let second = format!("{path}.second");
     let linked = fs::hard_link(path, &second);
     let removed = fs::remove_file(path);
-    verdict::worst([
-        verdict::of(written),
-        verdict::of(loosened),
-        verdict::of(linked),
-        verdict::of(removed),
-    ])
+    verdict::worst([verdict::of(written), verdict::of(loosened), verdict::of(linked), verdict::of(removed)])
 }
 
 pub(crate) fn secret_in_environment(mark: &str) -> Verdict {
-    verdict::seen(
-        std::env::vars_os().any(|(_, value)| value.as_bytes() == mark.as_bytes()),
-        "own environment",
-    )
+    verdict::seen(std::env::vars_os().any(|(_, value)| value.as_bytes() == mark.as_bytes()), "own environment")
 }
 
 /// Looks for the mark in every process' environment.
 pub(crate) fn secret_in_any_environment(mark: &str) -> Verdict {
-    let found = processes()
-        .into_iter()
-        .filter(|pid| *pid != std::process::id())
-        .any(|pid| {
-            let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            text.windows(mark.len().max(1))
-                .any(|part| part == mark.as_bytes())
-        });
+    let found = processes().into_iter().filter(|pid| *pid != std::process::id()).any(|pid| {
+        let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        text.windows(mark.len().max(1)).any(|part| part == mark.as_bytes())
+    });
     verdict::seen(found, "in /proc/*/environ")
 }
 
 fn processes() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 pub(crate) fn foreign_processes() -> Verdict {
-    let others: Vec<u32> = processes()
-        .into_iter()
-        .filter(|pid| *pid != std::process::id())
-        .collect();
-    let told = others
-        .iter()
-        .filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| !text.is_empty()));
+    let others: Vec<u32> = processes().into_iter().filter(|pid| *pid != std::process::id()).collect();
+    let told = others.iter().filter(|pid| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|text| !text.is_empty()));
     let count = told.count();
     verdict::seen(count > 0, format!("{count} foreign processes"))
 }
@@ -132,9 +109,7 @@ pub(crate) fn inherited_descriptors() -> Verdict {
 
 pub(crate) fn connect(address: &str) -> Verdict {
     let parsed = address.parse().map_err(io::Error::other);
-    verdict::of(
-        parsed.and_then(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2))),
-    )
+    verdict::of(parsed.and_then(|address| TcpStream::connect_timeout(&address, Duration::from_secs(2))))
 }
 
 /// A route, and a socket to use it: nothing is sent.
@@ -143,9 +118,7 @@ pub(crate) fn route(address: &str) -> Verdict {
 }
 
 pub(crate) fn abstract_socket(name: &str) -> Verdict {
-    verdict::of(
-        SocketAddr::from_abstract_name(name).and_then(|address| UnixStream::connect_addr(&address)),
-    )
+    verdict::of(SocketAddr::from_abstract_name(name).and_then(|address| UnixStream::connect_addr(&address)))
 }
 
 pub(crate) fn path_socket(path: &str) -> Verdict {
@@ -156,20 +129,12 @@ pub(crate) fn parent_memory() -> Verdict {
     let parent = std::os::unix::process::parent_id();
     let maps = fs::read_to_string(format!("/proc/{parent}/maps"));
     let start = maps.and_then(|text| {
-        let first = text
-            .split('-')
-            .next()
-            .and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        let first = text.split('-').next().and_then(|hex| u64::from_str_radix(hex, 16).ok());
         first.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
     });
-    let read = start.and_then(|start| {
-        File::open(format!("/proc/{parent}/mem"))
-            .and_then(|file| file.read_at(&mut [0u8; 4], start))
-    });
+    let read = start.and_then(|start| File::open(format!("/proc/{parent}/mem")).and_then(|file| file.read_at(&mut [0u8; 4], start)));
     match read {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Verdict::Blocked(error.to_string())
-        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Verdict::Blocked(error.to_string()),
         other => verdict::of(other),
     }
 }
@@ -181,10 +146,7 @@ pub(crate) fn overwrite_launcher() -> Verdict {
 
 pub(crate) fn capabilities_left() -> Verdict {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let left: Vec<&str> = status
-        .lines()
-        .filter(|line| line.starts_with("Cap") && !line.trim_end().ends_with("0000000000000000"))
-        .collect();
+    let left: Vec<&str> = status.lines().filter(|line| line.starts_with("Cap") && !line.trim_end().ends_with("0000000000000000")).collect();
     if status.is_empty() {
         return Verdict::Inconclusive("no /proc/self/status".into());
     }
@@ -198,10 +160,7 @@ pub(crate) fn set_user_id(path: &str) -> Verdict {
         Ok(output) => {
             let (_, own) = kernel::user();
             let became = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            verdict::seen(
-                became != own.to_string(),
-                format!("user {own} became {became}"),
-            )
+            verdict::seen(became != own.to_string(), format!("user {own} became {became}"))
         }
     }
 }
@@ -234,25 +193,19 @@ pub(crate) fn eat_memory(mebibytes: usize) -> Verdict {
         block.resize(1 << 20, 1u8);
         held.push(block);
     }
-    verdict::seen(
-        held.iter().all(|block| block.first() == Some(&1)),
-        format!("{mebibytes} MiB"),
-    )
+    verdict::seen(held.iter().all(|block| block.first() == Some(&1)), format!("{mebibytes} MiB"))
 }
 
 pub(crate) fn fill(folder: &str, mebibytes: usize) -> Verdict {
     let path = Path::new(folder).join("filling");
     let block = vec![1u8; 1 << 20];
-    let filled = File::create(&path)
-        .and_then(|mut file| (0..mebibytes).try_for_each(|_| file.write_all(&block)));
+    let filled = File::create(&path).and_then(|mut file| (0..mebibytes).try_for_each(|_| file.write_all(&block)));
     let _ = fs::remove_file(&path); // a full disk helps nobody
     verdict::of(filled)
 }
 
 pub(crate) fn fill_inodes(folder: &str, count: usize) -> Verdict {
-    let made = (0..count).try_for_each(|number| {
-        File::create(Path::new(folder).join(format!("n{number}"))).map(drop)
-    });
+    let made = (0..count).try_for_each(|number| File::create(Path::new(folder).join(format!("n{number}"))).map(drop));
     for number in 0..count {
         let _ = fs::remove_file(Path::new(folder).join(format!("n{number}"))); // those that were made
     }

@@ -12,11 +12,7 @@ use std::ptr;
 use crate::verdict::{self, Verdict};
 
 fn check(result: c_long) -> io::Result<c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// Runs an attack in a child and returns its verdict, or how the child died: a filter may kill.
@@ -51,23 +47,13 @@ pub(crate) fn in_child(attack: impl FnOnce() -> io::Result<c_long>) -> Verdict {
 
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Verdict {
     // SAFETY: integers only.
-    verdict::of(check(c_long::from(unsafe {
-        libc::socket(family, kind, protocol)
-    })))
+    verdict::of(check(c_long::from(unsafe { libc::socket(family, kind, protocol) })))
 }
 
 /// Mounts a tmpfs, new style if asked. Only in a mount namespace that may be spoilt.
 pub(crate) fn mount() -> Verdict {
     // SAFETY: all strings end with NUL.
-    let made = unsafe {
-        libc::mount(
-            c"none".as_ptr(),
-            c"/tmp".as_ptr(),
-            c"tmpfs".as_ptr(),
-            0,
-            ptr::null(),
-        )
-    };
+    let made = unsafe { libc::mount(c"none".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, ptr::null()) };
     verdict::of(check(c_long::from(made)))
 }
 
@@ -80,39 +66,24 @@ pub(crate) fn remount() -> Verdict {
 
 pub(crate) fn umount() -> Verdict {
     // SAFETY: the string ends with NUL.
-    verdict::of(check(c_long::from(unsafe {
-        libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH)
-    })))
+    verdict::of(check(c_long::from(unsafe { libc::umount2(c"/proc".as_ptr(), libc::MNT_DETACH) })))
 }
 
 pub(crate) fn fsopen() -> Verdict {
     // SAFETY: the string ends with NUL.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0)
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 0) }))
 }
 
 pub(crate) fn open_tree() -> Verdict {
     const CLONE: c_int = 1;
     // SAFETY: the string ends with NUL.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), CLONE)
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), CLONE) }))
 }
 
 pub(crate) fn mount_setattr() -> Verdict {
     let attributes = [0u64; 4];
     // SAFETY: the structure is four words.
-    let made = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD,
-            c"/proc".as_ptr(),
-            0,
-            attributes.as_ptr(),
-            32usize,
-        )
-    };
+    let made = unsafe { libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, c"/proc".as_ptr(), 0, attributes.as_ptr(), 32usize) };
     verdict::of(check(made))
 }
 
@@ -133,11 +104,7 @@ pub(crate) fn clone3_user() -> Verdict {
     arguments.words[4] = libc::SIGCHLD as u64;
     // SAFETY: a fork-like call; the child ends at once.
     let pid = unsafe {
-        let pid = libc::syscall(
-            libc::SYS_clone3,
-            &raw const arguments,
-            size_of::<Arguments>(),
-        );
+        let pid = libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>());
         if pid == 0 {
             libc::_exit(0);
         }
@@ -176,18 +143,8 @@ pub(crate) fn chroot() -> Verdict {
 pub(crate) fn pivot_root() -> Verdict {
     // SAFETY: all strings end with NUL.
     unsafe {
-        libc::mount(
-            c"none".as_ptr(),
-            c"/tmp".as_ptr(),
-            c"tmpfs".as_ptr(),
-            0,
-            ptr::null(),
-        );
-        verdict::of(check(libc::syscall(
-            libc::SYS_pivot_root,
-            c"/tmp".as_ptr(),
-            c"/tmp".as_ptr(),
-        )))
+        libc::mount(c"none".as_ptr(), c"/tmp".as_ptr(), c"tmpfs".as_ptr(), 0, ptr::null());
+        verdict::of(check(libc::syscall(libc::SYS_pivot_root, c"/tmp".as_ptr(), c"/tmp".as_ptr())))
     }
 }
 
@@ -211,9 +168,7 @@ pub(crate) fn ptrace_attach() -> Verdict {
     with_victim(|victim| {
         const SEIZE: c_long = 0x4206;
         // SAFETY: integers only.
-        verdict::of(check(unsafe {
-            libc::syscall(libc::SYS_ptrace, SEIZE, victim, 0, 0)
-        }))
+        verdict::of(check(unsafe { libc::syscall(libc::SYS_ptrace, SEIZE, victim, 0, 0) }))
     })
 }
 
@@ -226,18 +181,10 @@ pub(crate) fn process_vm_readv() -> Verdict {
     static SECRET: [u8; 8] = *b"readable";
     with_victim(|victim| {
         let mut buffer = [0u8; 8];
-        let local = libc::iovec {
-            iov_base: buffer.as_mut_ptr().cast(),
-            iov_len: 8,
-        };
-        let remote = libc::iovec {
-            iov_base: SECRET.as_ptr().cast_mut().cast::<c_void>(),
-            iov_len: 8,
-        };
+        let local = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: 8 };
+        let remote = libc::iovec { iov_base: SECRET.as_ptr().cast_mut().cast::<c_void>(), iov_len: 8 };
         // SAFETY: the local vector is ours; the remote one lies in a copy of this program.
-        verdict::of(check(unsafe {
-            libc::process_vm_readv(victim, &raw const local, 1, &raw const remote, 1, 0)
-        } as c_long))
+        verdict::of(check(unsafe { libc::process_vm_readv(victim, &raw const local, 1, &raw const remote, 1, 0) } as c_long))
     })
 }
 
@@ -253,31 +200,18 @@ pub(crate) fn pidfd_getfd() -> Verdict {
 
 pub(crate) fn keyctl() -> Verdict {
     // SAFETY: integers only: GET_KEYRING_ID of the session keyring.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_keyctl, 0, -3, 0, 0, 0)
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 0, 0, 0) }))
 }
 
 pub(crate) fn add_key() -> Verdict {
     // SAFETY: strings end with NUL, the payload has its length; the process keyring dies with the process.
-    verdict::of(check(unsafe {
-        libc::syscall(
-            libc::SYS_add_key,
-            c"user".as_ptr(),
-            c"probe".as_ptr(),
-            c"x".as_ptr(),
-            1usize,
-            -2,
-        )
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_add_key, c"user".as_ptr(), c"probe".as_ptr(), c"x".as_ptr(), 1usize, -2) }))
 }
 
 pub(crate) fn io_uring() -> Verdict {
     let mut parameters = [0u8; 120];
     // SAFETY: the structure is 120 bytes.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr())
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, parameters.as_mut_ptr()) }))
 }
 
 pub(crate) fn bpf() -> Verdict {
@@ -287,26 +221,20 @@ pub(crate) fn bpf() -> Verdict {
         words
     };
     // SAFETY: the attribute is longer than the kernel reads; the map is dropped with the descriptor.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_bpf, 0, array_map.as_ptr(), 72usize)
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_bpf, 0, array_map.as_ptr(), 72usize) }))
 }
 
 pub(crate) fn perf_event_open() -> Verdict {
     let mut attribute = [0u64; 16];
     attribute[0] = 1 | (128 << 32); // software, size 128
     // SAFETY: the attribute has the size it names.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_perf_event_open, attribute.as_ptr(), 0, -1, -1, 0)
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_perf_event_open, attribute.as_ptr(), 0, -1, -1, 0) }))
 }
 
 pub(crate) fn userfaultfd() -> Verdict {
     const USER_MODE_ONLY: c_int = 1;
     // SAFETY: integers only.
-    verdict::of(check(unsafe {
-        libc::syscall(libc::SYS_userfaultfd, USER_MODE_ONLY)
-    }))
+    verdict::of(check(unsafe { libc::syscall(libc::SYS_userfaultfd, USER_MODE_ONLY) }))
 }
 
 pub(crate) fn open_by_handle() -> Verdict {
@@ -316,33 +244,16 @@ pub(crate) fn open_by_handle() -> Verdict {
         kind: i32,
         data: [u8; 128],
     }
-    let mut handle = Handle {
-        bytes: 128,
-        kind: 0,
-        data: [0; 128],
-    };
+    let mut handle = Handle { bytes: 128, kind: 0, data: [0; 128] };
     let mut mount: c_int = 0;
     // SAFETY: the handle has the room it names.
     verdict::of(check(unsafe {
         let path = c"/usr".as_ptr();
-        if libc::syscall(
-            libc::SYS_name_to_handle_at,
-            libc::AT_FDCWD,
-            path,
-            &raw mut handle,
-            &raw mut mount,
-            0,
-        ) < 0
-        {
+        if libc::syscall(libc::SYS_name_to_handle_at, libc::AT_FDCWD, path, &raw mut handle, &raw mut mount, 0) < 0 {
             -1
         } else {
             let folder = libc::open(c"/".as_ptr(), libc::O_RDONLY);
-            libc::syscall(
-                libc::SYS_open_by_handle_at,
-                folder,
-                &raw const handle,
-                libc::O_RDONLY,
-            )
+            libc::syscall(libc::SYS_open_by_handle_at, folder, &raw const handle, libc::O_RDONLY)
         }
     }))
 }
@@ -369,9 +280,7 @@ pub(crate) fn clock_settime() -> Verdict {
 
 pub(crate) fn sethostname() -> Verdict {
     // SAFETY: the name has its length.
-    verdict::of(check(c_long::from(unsafe {
-        libc::sethostname(c"owned".as_ptr(), 5)
-    })))
+    verdict::of(check(c_long::from(unsafe { libc::sethostname(c"owned".as_ptr(), 5) })))
 }
 
 pub(crate) fn personality() -> Verdict {
@@ -389,11 +298,7 @@ pub(crate) fn int80() -> Verdict {
         unsafe {
             std::arch::asm!("int 0x80", inout("rax") number, out("r8") _, out("r9") _, out("r10") _, out("r11") _);
         }
-        if number > 0 {
-            Ok(number)
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ENOSYS))
-        }
+        if number > 0 { Ok(number) } else { Err(io::Error::from_raw_os_error(libc::ENOSYS)) }
     })
 }
 
@@ -402,9 +307,7 @@ pub(crate) fn x32() -> Verdict {
     const X32_GETPID: c_long = 0x4000_0000 + 39;
     // SAFETY: `getpid` touches no memory.
     match in_child(|| check(unsafe { libc::syscall(X32_GETPID) })) {
-        Verdict::Blocked(why) if !why.contains("SIGSYS") => {
-            Verdict::Inconclusive("the kernel has no x32".into())
-        }
+        Verdict::Blocked(why) if !why.contains("SIGSYS") => Verdict::Inconclusive("the kernel has no x32".into()),
         other => other,
     }
 }
@@ -437,12 +340,7 @@ pub(crate) fn terminal_input(high_bits: bool) -> Verdict {
             libc::ptsname_r(master, name.as_mut_ptr(), name.len());
             libc::open(name.as_ptr(), libc::O_RDWR)
         };
-        match check(libc::syscall(
-            libc::SYS_ioctl,
-            terminal,
-            request,
-            &raw const byte,
-        )) {
+        match check(libc::syscall(libc::SYS_ioctl, terminal, request, &raw const byte)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => Ok(0),
             other => other,
         }
@@ -453,12 +351,7 @@ pub(crate) fn console_input() -> Verdict {
     // SAFETY: the byte outlives the call.
     in_child(|| unsafe {
         let subcode = 3u8;
-        match check(libc::syscall(
-            libc::SYS_ioctl,
-            0,
-            libc::TIOCLINUX,
-            &raw const subcode,
-        )) {
+        match check(libc::syscall(libc::SYS_ioctl, 0, libc::TIOCLINUX, &raw const subcode)) {
             Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => Ok(0),
             other => other,
         }
@@ -475,14 +368,7 @@ pub(crate) fn memfd_exec() -> Verdict {
             check(libc::write(fd, bytes.as_ptr().cast(), bytes.len()) as c_long)?;
             let arguments = [c"x".as_ptr(), c"noop".as_ptr(), ptr::null()];
             let none = [ptr::null::<libc::c_char>()];
-            check(libc::syscall(
-                libc::SYS_execveat,
-                fd,
-                c"".as_ptr(),
-                arguments.as_ptr(),
-                none.as_ptr(),
-                libc::AT_EMPTY_PATH,
-            ))
+            check(libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), arguments.as_ptr(), none.as_ptr(), libc::AT_EMPTY_PATH))
         }
     })
 }
@@ -490,10 +376,7 @@ pub(crate) fn memfd_exec() -> Verdict {
 pub(crate) fn raise_core_limit() -> Verdict {
     // SAFETY: the structure is valid; in a child.
     in_child(|| unsafe {
-        let none = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(c_long::from(libc::setrlimit(libc::RLIMIT_CORE, &none)))
     })
 }
@@ -529,10 +412,7 @@ pub(crate) fn fork_many(count: usize) -> Verdict {
             libc::waitpid(*child, ptr::null_mut(), 0);
         }
     }
-    verdict::seen(
-        last.is_none(),
-        format!("{} of {count} made", children.len()),
-    )
+    verdict::seen(last.is_none(), format!("{} of {count} made", children.len()))
 }
 
 /// Ignores what can be ignored.

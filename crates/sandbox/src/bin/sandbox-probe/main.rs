@@ -6,14 +6,8 @@
 //! **Invariant:** an attack prints `ALLOWED` only if it saw the effect.
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 #![expect(clippy::print_stderr, reason = "its output is its result")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a program of attacks writes, executes and exits as it likes"
-)]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "constant structures of the kernel"
-)]
+#![expect(clippy::disallowed_methods, reason = "a program of attacks writes, executes and exits as it likes")]
+#![expect(clippy::cast_possible_truncation, reason = "constant structures of the kernel")]
 
 #[cfg(target_os = "linux")]
 mod attack;
@@ -47,12 +41,10 @@ fn main() -> ExitCode {
             }
             None => unknown(name),
         },
-        ["behave", name, rest @ ..] => {
-            match attack::behave(name, rest.first().copied().unwrap_or_default()) {
-                Some(code) => ExitCode::from(code),
-                None => unknown(name),
-            }
-        }
+        ["behave", name, rest @ ..] => match attack::behave(name, rest.first().copied().unwrap_or_default()) {
+            Some(code) => ExitCode::from(code),
+            None => unknown(name),
+        },
         _ => unknown(""),
     }
 }

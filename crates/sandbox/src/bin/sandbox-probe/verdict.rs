@@ -46,13 +46,7 @@ const REFUSALS: [i32; 13] = [
 pub(crate) fn of<T>(result: io::Result<T>) -> Verdict {
     match result {
         Ok(_) => Verdict::Allowed(String::new()),
-        Err(error)
-            if error
-                .raw_os_error()
-                .is_some_and(|number| REFUSALS.contains(&number)) =>
-        {
-            Verdict::Blocked(error.to_string())
-        }
+        Err(error) if error.raw_os_error().is_some_and(|number| REFUSALS.contains(&number)) => Verdict::Blocked(error.to_string()),
         Err(error) => Verdict::Inconclusive(error.to_string()),
     }
 }
@@ -72,9 +66,5 @@ pub(crate) fn worst(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
 
 /// Allowed exactly if the condition, which is the effect, was seen.
 pub(crate) fn seen(effect: bool, what: impl Into<String>) -> Verdict {
-    if effect {
-        Verdict::Allowed(what.into())
-    } else {
-        Verdict::Blocked(what.into())
-    }
+    if effect { Verdict::Allowed(what.into()) } else { Verdict::Blocked(what.into()) }
 }
