@@ -115,7 +115,7 @@ impl SandboxError {
             Self::Unsupported(unsupported) => unsupported.hint(),
             Self::Spec { .. } => "correct the step".into(),
             Self::Exec { .. } => "the program, its interpreter and its libraries must be part of the step's environment".into(),
-            Self::Setup { .. } => "run `seaworthy sandbox` to see what this machine offers".into(),
+            Self::Setup { .. } => "the stage names what the kernel refused; the kernel log may tell more".into(),
             Self::InitLost { .. } => "was it killed from outside, or the machine out of memory?".into(),
             Self::Survivors { .. } => "look for processes in uninterruptible sleep; the step is not attested".into(),
         }

@@ -9,6 +9,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{DumpableBehavior, Signal};
 
@@ -19,9 +20,17 @@ use crate::{confine, landlock, syscall, wire};
 /// User and group the step sees itself as. Never 0.
 pub(crate) const ID_INSIDE: u32 = 1000;
 
+static ENTERED: AtomicBool = AtomicBool::new(false);
+
+/// Whether [`init_main`] was called in this process.
+pub(crate) fn is_entered() -> bool {
+    ENTERED.load(Ordering::Relaxed)
+}
+
 /// To be called first in `main`. Does nothing in an ordinary process; in one that the launcher started as a sandbox's
 /// first process, becomes that and never returns.
 pub fn init_main() {
+    ENTERED.store(true, Ordering::Relaxed);
     let called = std::env::args_os().next();
     if called.as_deref().and_then(|name| name.to_str()) != syscall::INIT_NAME.to_str().ok() || std::process::id() != 1 {
         return;

@@ -22,7 +22,7 @@ use crate::cgroup::{self, Cgroup};
 use crate::collect::{Bounds, collect};
 use crate::drain::Drain;
 use crate::error::{SandboxError, Unsupported};
-use crate::init::ID_INSIDE;
+use crate::init::{self, ID_INSIDE};
 use crate::report::{Enforced, Exit, Outcome, Usage};
 use crate::spec::{Cancel, Limits, Profile, Spec};
 use crate::syscall::{self, Launch};
@@ -52,7 +52,7 @@ pub fn run(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
     let host = HostId::choose();
     let mounts = std::mem::take(&mut spec.mounts);
     let (order, trees) = write_order(&spec, mounts, host)?;
-    let (mut tree, streams) = Tree::spawn(&spec, host, cgroup)?;
+    let (mut tree, streams) = Tree::spawn(spec.profile, kept_bytes(&spec), host, cgroup)?;
     tree.admit(&order, &trees)?;
     drop(trees);
     let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, begun + spec.limits.timeout, cancel)?;
@@ -65,6 +65,20 @@ pub fn run(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
     let outputs = collect(&out, &spec.outputs, bounds);
     let enforced = enforced(&spec, host, &tree, Some(ready))?;
     Ok(Outcome { exit, stdout, stderr, outputs, enforced, usage })
+}
+
+fn kept_bytes(spec: &Spec) -> usize {
+    if spec.capture { spec.limits.log_bytes } else { 0 }
+}
+
+/// Starts the first process of a sandbox and kills it before it got anything to do: are the namespaces to be had?
+pub(crate) fn try_namespaces(profile: Profile) -> Result<(), SandboxError> {
+    Tree::spawn(profile, 0, HostId::choose(), None).map(drop)
+}
+
+/// Whether this process has a program that can become pid 1.
+pub(crate) fn has_init() -> bool {
+    INIT_PATH.get().is_some() || init::is_entered()
 }
 
 /// A run that was stopped before its root stood: there is nothing to collect.
@@ -194,6 +208,11 @@ fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
     if let Some(copy) = COPY.get() {
         return Ok(copy);
     }
+    if !has_init() {
+        // Executed as pid 1 this program would do whatever its main does, a test harness run all its tests.
+        let what = "this program's main does not begin with `init_main`, and `init_from` named no other";
+        return Err(SandboxError::Spec { what: what.into() });
+    }
     let path = INIT_PATH.get().map_or(Path::new("/proc/self/exe"), PathBuf::as_path);
     let copy = seal(path).map_err(SandboxError::setup("copying the program into sealed memory"))?;
     Ok(COPY.get_or_init(|| copy))
@@ -223,7 +242,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn spawn(spec: &Spec, host: HostId, cgroup: Option<Cgroup>) -> Result<(Self, [Drain; 2]), SandboxError> {
+    fn spawn(profile: Profile, keep_bytes_max: usize, host: HostId, cgroup: Option<Cgroup>) -> Result<(Self, [Drain; 2]), SandboxError> {
         let setup = |error: rustix::io::Errno| SandboxError::setup("making pipes")(error.into());
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(setup)?;
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(setup);
@@ -237,15 +256,15 @@ impl Tree {
             executable: init_executable()?.as_fd(),
             descriptors: [null.as_fd(), stdout_in.as_fd(), stderr_in.as_fd(), control_in.as_fd()],
             drop_to: host.drop.then_some(host.uid),
-            namespaces: preflight::namespaces(spec.profile),
+            namespaces: preflight::namespaces(profile),
         };
-        let pid = syscall::spawn_init(&launch).map_err(|(stage, error)| preflight::explain(spec.profile, stage, error))?;
+        let pid = syscall::spawn_init(&launch).map_err(|(stage, error)| preflight::explain(profile, stage, error))?;
         let mut tree = Self { pid, pidfd: None, control, cgroup, reaped: false };
         let found = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
         let pidfd = found.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
         tree.pidfd = Some(pidfd.map_err(|error| SandboxError::setup("pidfd_open")(error.into()))?);
-        let keep = if spec.capture { spec.limits.log_bytes } else { 0 };
-        Ok((tree, [Drain::new(stdout, keep), Drain::new(stderr, keep)]))
+        let streams = [stdout, stderr].map(|pipe| Drain::new(pipe, keep_bytes_max));
+        Ok((tree, streams))
     }
 
     /// Into the cgroup first, the order after: nothing of the step runs unbounded.

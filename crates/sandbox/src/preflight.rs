@@ -2,7 +2,7 @@
 //!
 //! In: a profile. Out: [`Facilities`], or every missing piece with what to change.
 //!
-//! **Invariant:** namespaces are tried, not guessed from settings; settings only explain a refusal.
+//! **Invariant:** where a first process can be started, namespaces are tried, not guessed from settings; settings explain.
 
 use std::ffi::c_int;
 use std::fs;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::cgroup::{self, Cgroup, Place};
 use crate::error::{Missing, SandboxError, Unsupported};
 use crate::spec::{Limits, Profile};
-use crate::{landlock, seccomp, syscall};
+use crate::{landlock, launch, seccomp, syscall};
 
 /// `mount_setattr` is the newest call the sandbox cannot do without.
 const KERNEL_MIN: (u32, u32) = (5, 12);
@@ -52,10 +52,8 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
         lack("system call filters".into(), "boot a kernel with CONFIG_SECCOMP_FILTER");
     }
     let mut cgroup_version = None;
-    if profile != Profile::Landlock
-        && let Some(found) = no_namespaces()
-    {
-        missing.push(found);
+    if profile != Profile::Landlock {
+        missing.append(&mut lacking_namespaces(profile));
     }
     if profile.wants_cgroup() {
         match try_cgroup() {
@@ -84,6 +82,23 @@ fn version(release: &str) -> (u32, u32) {
 pub(crate) fn namespaces(profile: Profile) -> c_int {
     let all = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if profile.wants_empty_network() { all | libc::CLONE_NEWNET } else { all }
+}
+
+/// Settings first, since they explain; then the attempt.
+fn lacking_namespaces(profile: Profile) -> Vec<Missing> {
+    if let Some(found) = no_namespaces() {
+        return vec![found];
+    }
+    if !launch::has_init() {
+        return Vec::new();
+    }
+    match launch::try_namespaces(profile) {
+        Ok(()) => Vec::new(),
+        Err(SandboxError::Unsupported(unsupported)) => unsupported.missing,
+        Err(error) => {
+            vec![Missing { what: error.to_string(), hint: error.hint() }]
+        }
+    }
 }
 
 fn try_cgroup() -> Result<u8, String> {
@@ -136,6 +151,14 @@ fn no_namespaces() -> Option<Missing> {
 
 /// Turns a refusal of the kernel at launch into the missing piece.
 pub(crate) fn explain(profile: Profile, stage: &'static str, error: io::Error) -> SandboxError {
+    if stage == "setuid" {
+        return Unsupported::one(
+            profile,
+            format!("a host user other than root for the step ({error})"),
+            "start as an ordinary user, or in a user namespace that maps more than its root",
+        )
+        .into();
+    }
     let refused = matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOSPC | libc::EINVAL | libc::EUSERS));
     if stage == "clone" && refused {
         if let Some(missing) = no_namespaces() {

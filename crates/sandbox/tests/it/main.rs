@@ -19,3 +19,4 @@ mod ends;
 mod harness;
 mod ordinary;
 mod outputs;
+mod preflight;

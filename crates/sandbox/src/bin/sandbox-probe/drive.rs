@@ -42,6 +42,9 @@ struct Described {
     /// A file swapped for another of the same name once the mounts are open.
     #[serde(default)]
     replace_after_opening: Option<String>,
+    /// Run it so many times at once; the answers come as a list.
+    #[serde(default)]
+    parallel: Option<usize>,
     #[serde(default)]
     cancel_after_ms: Option<u64>,
 }
@@ -56,11 +59,9 @@ pub(crate) fn drive() -> ExitCode {
                 // Only the time of these matters; the last one is reported.
                 let _ = run(&described);
             }
-            let answer = match run(&described) {
-                Ok(outcome) => shown(outcome),
-                Err(error) => {
-                    json!({"error": {"code": error.code(), "message": error.to_string(), "hint": error.hint()}})
-                }
+            let answer = match described.parallel {
+                None => answer(&described),
+                Some(count) => together(&described, count),
             };
             println!("{answer}");
             ExitCode::SUCCESS
@@ -70,6 +71,30 @@ pub(crate) fn drive() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn answer(described: &Described) -> Value {
+    match run(described) {
+        Ok(outcome) => shown(outcome),
+        Err(error) => json!({"error": {"code": error.code(), "message": error.to_string(), "hint": error.hint()}}),
+    }
+}
+
+fn together(described: &Described, count: usize) -> Value {
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..count).map(|_| scope.spawn(|| answer(described))).collect();
+        runs.into_iter().map(|run| run.join().unwrap_or(Value::Null)).collect()
+    })
+}
+
+pub(crate) fn preflight(profile: &str) -> ExitCode {
+    let found = profile.parse::<Profile>().map(seaworthy_sandbox::preflight);
+    match found {
+        Ok(Ok(facilities)) => println!("{}", json!({ "facilities": facilities })),
+        Ok(Err(unsupported)) => println!("{}", json!({"missing": unsupported.missing, "code": unsupported.code()})),
+        Err(error) => println!("{}", json!({"error": error.to_string()})),
+    }
+    ExitCode::SUCCESS
 }
 
 fn run(described: &Described) -> Result<Outcome, SandboxError> {

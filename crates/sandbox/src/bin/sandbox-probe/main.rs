@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     match words.as_slice() {
         ["noop"] => ExitCode::SUCCESS,
         ["drive"] => drive::drive(),
+        ["preflight", profile] => drive::preflight(profile),
         ["whoami"] => {
             println!("{}", kernel::user().1);
             ExitCode::SUCCESS
