@@ -79,7 +79,7 @@ impl AuthzLoadError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Schema { .. } | Self::Invalid { .. } => {
-                "compare the policy with the entity types and attributes in docs/concepts/authorization.md"
+                "compare the policy with the entity types and attributes in docs/src/concepts/authorization.md"
             }
             Self::Parse { .. } => "correct the policy's syntax; it is Cedar 4",
             Self::Template { .. } => "write the policy out for each principal; templates are not used",
@@ -143,7 +143,7 @@ impl Authorizer {
             code: "authz/invalid_request".to_owned(),
             rule: rule.to_owned(),
             message: one_line(&error.to_string()),
-            hint: "only the principals and resources of docs/concepts/authorization.md can be asked about".to_owned(),
+            hint: "only the principals and resources of docs/src/concepts/authorization.md can be asked about".to_owned(),
         };
         let principal = principal_entity(&request.principal, &request.environment)?;
         let resource = resource_entity(&request.resource).map_err(|e| refused("resource", &e))?;

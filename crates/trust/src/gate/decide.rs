@@ -97,7 +97,7 @@ impl Gate {
     /// The document, if it may be judged at all.
     fn admit(&self, input: &[u8], expected: &Expectation, decision: &mut GateDecision) -> Result<Value, Vec<Reason>> {
         let refused = |message: String| {
-            let hint = "write the input as strict JSON within the limits of docs/concepts/gates.md";
+            let hint = "write the input as strict JSON within the limits of docs/src/concepts/gates.md";
             vec![reason("gate/input_refused", "input", message, hint)]
         };
         if input.len() > GATE_INPUT_BYTES_MAX {

@@ -131,10 +131,10 @@ impl GateLoadError {
                 "a gate's folder holds gate.yaml, contract.json, gate.rego, cases/*.json and perhaps README.md"
             }
             Self::File { .. } => "keep the file below its limit and in UTF-8",
-            Self::Spec { .. } => "see `gate.yaml` in docs/guides/write-a-gate.md",
-            Self::Contract { .. } => "see `contract.json` in docs/guides/write-a-gate.md",
-            Self::Policy { .. } | Self::Lint { .. } => "see `gate.rego` in docs/guides/write-a-gate.md",
-            Self::Case { .. } => "see `cases` in docs/guides/write-a-gate.md",
+            Self::Spec { .. } => "see `gate.yaml` in docs/src/guides/write-a-gate.md",
+            Self::Contract { .. } => "see `contract.json` in docs/src/guides/write-a-gate.md",
+            Self::Policy { .. } | Self::Lint { .. } => "see `gate.rego` in docs/src/guides/write-a-gate.md",
+            Self::Case { .. } => "see `cases` in docs/src/guides/write-a-gate.md",
         }
     }
 }
