@@ -324,3 +324,33 @@ proptest! {
         prop_assert_eq!(decided, naive(&request));
     }
 }
+
+/// The guide's example policy loads and denies.
+#[test]
+fn the_policy_of_the_guide_loads() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/concepts/authorization.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let policy = page.split("```cedar\n").nth(1).unwrap().split("```").next().unwrap();
+    let authorizer = Authorizer::with_workspace(&[("team", policy)]).unwrap();
+    let mut request = allowed(Action::RunWorkflow);
+    assert!(authorizer.decide(&request).is_allow());
+    request.environment = "prod".to_owned();
+    assert_eq!(rules(&authorizer.decide(&request)), ["team/freeze"]);
+}
+
+/// `cargo test -p seaworthy-trust -- --ignored --nocapture authorization_time` prints the figure.
+#[test]
+#[ignore = "a measurement"]
+fn authorization_time() {
+    let authorizer = Authorizer::builtin().unwrap();
+    let request = allowed(Action::ReadArtifact);
+    let mut times: Vec<u128> = (0..2_000)
+        .map(|_| {
+            let start = std::time::Instant::now();
+            assert!(authorizer.decide(&request).is_allow());
+            start.elapsed().as_micros()
+        })
+        .collect();
+    times.sort_unstable();
+    println!("authorize: p50 {} us, p99 {} us", times[1_000], times[1_980]);
+}

@@ -22,7 +22,7 @@ use super::lint::{ENTRY, PACKAGE};
 use super::spec::{CheckSpec, Demand, at};
 
 /// Tries at one evaluation, since the time limit is wall time on a machine that may be busy.
-const TRIES: u32 = 2;
+const TRIES: u32 = 4;
 /// Work units of the interpreter between two looks at the time.
 const CHECK_INTERVAL: NonZeroU32 = NonZeroU32::new(64).unwrap();
 

@@ -7,6 +7,7 @@
 
 mod builtin;
 mod cases;
+mod check;
 mod contract;
 mod decide;
 mod lint;
@@ -22,7 +23,8 @@ use seaworthy_core::limits::{CONFIG_FILE_BYTES_MAX, POLICY_BYTES_MAX};
 use serde_json::Value;
 
 pub use builtin::builtin;
-pub use cases::{Case, CaseResult, test_cases};
+pub use cases::{Case, CaseResult, Expected, test_cases};
+pub use check::{CheckReport, check_gate};
 pub use decide::Expectation;
 pub use mutate::{Mutation, MutationReport, mutate_input, mutate_policy};
 pub use spec::{CheckSpec, GateSpec};

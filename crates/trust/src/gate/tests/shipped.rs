@@ -88,3 +88,43 @@ fn decision_time() {
         println!("{}: p50 {} us, p99 {} us", gate.name(), times[250], times[495]);
     }
 }
+
+#[test]
+fn a_check_reports_what_is_wrong() {
+    for (name, files) in builtin() {
+        let report = check_gate(name, &files, Digest::of(b"x"));
+        assert!(report.ok && report.cases_pass > 2 && report.cases_deny > 15, "{report:?}");
+        let mut untested = files.clone();
+        untested.retain(|path, _| !path.starts_with("cases/"));
+        assert_eq!(check_gate(name, &untested, Digest::of(b"x")).problems[0].code, "gate/untested");
+        assert_eq!(check_gate("other", &files, Digest::of(b"x")).problems[0].code, "gate/spec_invalid");
+    }
+}
+
+/// The guide's example is a gate.
+#[test]
+fn the_gate_of_the_guide_loads_and_decides() {
+    let guide = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/guides/write-a-gate.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let block = |kind: &str, holding: &str| {
+        let mut blocks = guide.split("```").filter_map(|text| text.strip_prefix(kind));
+        blocks.find(|text| text.contains(holding)).unwrap().to_owned()
+    };
+    let number = r#"{"type": "number", "minimum": 0, "maximum": 60}"#;
+    let contract = format!(
+        r#"{{"type": "object",
+        "properties": {{"latency": {{"type": "object", "properties": {{"p50": {number}, "p99": {number}}},
+                        "required": ["p50", "p99"], "additionalProperties": false}}}},
+        "required": ["latency"], "additionalProperties": false}}"#
+    );
+    let files: GateFiles =
+        [(SPEC_FILE, block("yaml", "gate: latency")), (CONTRACT_FILE, contract), (POLICY_FILE, block("rego", "package"))]
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), text.into_bytes()))
+            .collect();
+    let gate = Gate::load("latency", &files, Digest::of(b"")).unwrap_or_else(|error| panic!("{error}"));
+    let ask = |text: &str| gate.decide(text.as_bytes(), &Expectation::new(Digest::of(b"")));
+    assert!(ask(r#"{"latency": {"p50": 0.01, "p99": 0.05}}"#).pass);
+    let slow = ask(r#"{"latency": {"p50": 0.08, "p99": 0.06}}"#);
+    assert_eq!(slow.reasons.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>(), ["p99", "order"]);
+}
