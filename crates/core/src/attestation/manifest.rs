@@ -181,8 +181,7 @@ pub fn read(statement: &Statement) -> Result<ManifestClaim, ReadError> {
     if statement.predicate_type != MANIFEST {
         return Err(ReadError::PredicateType { found: statement.predicate_type.chars().take(120).collect(), want: MANIFEST });
     }
-    let typed: Predicate<'_> =
-        Predicate::deserialize(&statement.predicate).map_err(|cause| ReadError::Malformed(cause.to_string()))?;
+    let typed: Predicate<'_> = Predicate::deserialize(&statement.predicate).map_err(|cause| ReadError::Malformed(cause.to_string()))?;
     let subject = only_subject(statement)?;
     let root = sha256_of(subject).ok_or_else(|| ReadError::Subject("no sha256 root".to_owned()))?;
     let artifact = match subject.annotations.get(ARTIFACT_ANNOTATION) {

@@ -51,18 +51,8 @@ pub const REVOCATION: &str = "https://seaworthy.dev/attestation/revocation/v1";
 pub const RUN_REQUEST: &str = "https://seaworthy.dev/attestation/run-request/v1";
 
 /// Every predicate type this product signs.
-pub const PREDICATES: [&str; 10] = [
-    MANIFEST,
-    PROVENANCE,
-    TEST_RESULT,
-    SVR,
-    VSA,
-    RELEASE,
-    DEPLOYMENT,
-    INTEGRITY_SCORE,
-    REVOCATION,
-    RUN_REQUEST,
-];
+pub const PREDICATES: [&str; 10] =
+    [MANIFEST, PROVENANCE, TEST_RESULT, SVR, VSA, RELEASE, DEPLOYMENT, INTEGRITY_SCORE, REVOCATION, RUN_REQUEST];
 
 /// Annotation of a descriptor that holds the artifact's own digest (of its manifest document).
 pub const ARTIFACT_ANNOTATION: &str = "artifact";
@@ -102,10 +92,7 @@ pub fn subject(name: &str, artifact: &ArtifactRef) -> ResourceDescriptor {
     ResourceDescriptor {
         name: Some(name.to_owned()),
         uri: None,
-        digest: BTreeMap::from([
-            (SHA256.to_owned(), artifact.root.hex()),
-            (DIR_HASH.to_owned(), artifact.dir_hash.hex()),
-        ]),
+        digest: BTreeMap::from([(SHA256.to_owned(), artifact.root.hex()), (DIR_HASH.to_owned(), artifact.dir_hash.hex())]),
         annotations: BTreeMap::from([(ARTIFACT_ANNOTATION.to_owned(), Value::String(artifact.digest.hex()))]),
     }
 }

@@ -174,11 +174,7 @@ impl Provenance {
             },
             run_details: RunDetails {
                 builder: Builder { id: self.builder.clone() },
-                metadata: Metadata {
-                    invocation_id: self.invocation.to_string(),
-                    started_on: self.started,
-                    finished_on: self.finished,
-                },
+                metadata: Metadata { invocation_id: self.invocation.to_string(), started_on: self.started, finished_on: self.finished },
                 byproducts: self.byproducts.clone(),
             },
         };

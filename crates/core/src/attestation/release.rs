@@ -42,9 +42,7 @@ impl Release {
         let Predicate { purl } = super::predicate(statement, RELEASE)?;
         only_subject(statement)?;
         let parts = purl.strip_prefix("pkg:generic/").and_then(|rest| rest.split_once('@'));
-        let read = parts.and_then(|(model, version)| {
-            Some(Self { model: Name::new(model).ok()?, version: version.parse().ok()? })
-        });
+        let read = parts.and_then(|(model, version)| Some(Self { model: Name::new(model).ok()?, version: version.parse().ok()? }));
         match read {
             Some(release) if release.purl() == purl => Ok(release),
             _ => Err(ReadError::Malformed(format!("`{}` names no model version", purl.chars().take(120).collect::<String>()))),

@@ -56,8 +56,7 @@ impl Revocation {
     /// The statement.
     #[must_use]
     pub fn statement(&self) -> Statement {
-        let predicate =
-            Predicate { kind: self.kind, reason: self.reason.clone(), effective_log_index: self.effective_log_index };
+        let predicate = Predicate { kind: self.kind, reason: self.reason.clone(), effective_log_index: self.effective_log_index };
         super::statement(REVOCATION, vec![blob(self.kind.as_str(), &self.target)], &predicate)
     }
 

@@ -56,14 +56,7 @@ impl RunRequest {
         if nonce.len() < 32 || crate::digest::hex_decode(&nonce).is_none() {
             return Err(ReadError::Malformed("the nonce is not at least 16 bytes in hex".to_owned()));
         }
-        Ok(Self {
-            run,
-            plan: named(plan, "plan")?,
-            lock: named(lock, "lock")?,
-            workflow: named(workflow, "workflow")?,
-            environment,
-            nonce,
-        })
+        Ok(Self { run, plan: named(plan, "plan")?, lock: named(lock, "lock")?, workflow: named(workflow, "workflow")?, environment, nonce })
     }
 }
 

@@ -42,8 +42,7 @@ struct Verifier {
 fn properties(decision: &GateDecision) -> Vec<String> {
     let gate = decision.gate.to_ascii_uppercase();
     let checks = decision.checks.iter().filter(|(_, check)| check.pass);
-    let mut properties: Vec<String> =
-        checks.map(|(name, _)| format!("SEAWORTHY_{gate}_CHECK_{}", name.to_ascii_uppercase())).collect();
+    let mut properties: Vec<String> = checks.map(|(name, _)| format!("SEAWORTHY_{gate}_CHECK_{}", name.to_ascii_uppercase())).collect();
     if decision.pass {
         properties.push(format!("SEAWORTHY_{gate}_GATE_PASSED"));
     }

@@ -33,7 +33,12 @@ fn model() -> ResourceDescriptor {
 }
 
 fn attempt() -> StepRunId {
-    StepRunId { run: RunId("r0192f00000000000".to_owned()), workflow: Name::new("wf").unwrap(), step: Name::new("train").unwrap(), attempt: 1 }
+    StepRunId {
+        run: RunId("r0192f00000000000".to_owned()),
+        workflow: Name::new("wf").unwrap(),
+        step: Name::new("train").unwrap(),
+        attempt: 1,
+    }
 }
 
 fn provenance() -> Provenance {
@@ -62,7 +67,8 @@ fn provenance() -> Provenance {
 
 fn gate(pass: bool) -> GateDecision {
     let check = GateCheck { pass, got: json!(0.91), want: json!(0.9), message: "accuracy".to_owned() };
-    let reason = Reason { code: "gate/check_failed".to_owned(), rule: "accuracy".to_owned(), message: "low".to_owned(), hint: "train".to_owned() };
+    let reason =
+        Reason { code: "gate/check_failed".to_owned(), rule: "accuracy".to_owned(), message: "low".to_owned(), hint: "train".to_owned() };
     GateDecision {
         gate: "model_performance".to_owned(),
         pass,

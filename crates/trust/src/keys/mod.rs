@@ -153,8 +153,9 @@ impl PublicKey {
             Self::P256(key) => {
                 p256::ecdsa::DerSignature::from_bytes(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
             }
-            Self::Ed25519(key) => ed25519_dalek::Signature::from_slice(signature)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Self::Ed25519(key) => {
+                ed25519_dalek::Signature::from_slice(signature).is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
+            }
         };
         if holds { Ok(()) } else { Err(KeyError::Signature(self.hint().unwrap_or_default())) }
     }

@@ -23,10 +23,9 @@ pub fn may_sign(role: KeyRole, predicate_type: &str) -> bool {
     match role {
         // a source's owner signs its manifest with a user key
         KeyRole::User => matches!(predicate_type, RUN_REQUEST | MANIFEST),
-        KeyRole::Runner => matches!(
-            predicate_type,
-            MANIFEST | PROVENANCE | TEST_RESULT | SVR | VSA | RELEASE | DEPLOYMENT | INTEGRITY_SCORE
-        ),
+        KeyRole::Runner => {
+            matches!(predicate_type, MANIFEST | PROVENANCE | TEST_RESULT | SVR | VSA | RELEASE | DEPLOYMENT | INTEGRITY_SCORE)
+        }
         KeyRole::Root => matches!(predicate_type, REVOCATION | VSA),
         KeyRole::Log => false,
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use seaworthy_core::attestation::{self, PREDICATES, blob};
 use seaworthy_core::attestation::provenance::*;
 use seaworthy_core::attestation::time::Timestamp;
+use seaworthy_core::attestation::{self, PREDICATES, blob};
 use seaworthy_core::envelope::Statement;
 use seaworthy_core::id::{Name, RunId, StepRunId};
 use seaworthy_core::ports::{AttestRequest, CheckpointRequest, Signer};
@@ -31,7 +31,13 @@ fn provenance(builder: &str) -> Statement {
     let provenance = Provenance {
         build_type: BuildType::Step,
         external: ExternalParameters { workflow, step: "wf/train".to_owned(), params: json!({}) },
-        internal: InternalParameters { sandbox: json!({}), environment_variables: json!([]), seed: None, device: None, code_integrity: None },
+        internal: InternalParameters {
+            sandbox: json!({}),
+            environment_variables: json!([]),
+            seed: None,
+            device: None,
+            code_integrity: None,
+        },
         dependencies: vec![],
         builder: builder.to_owned(),
         invocation: attempt(1),

@@ -144,8 +144,8 @@ pub fn verify_checkpoint(note: &[u8], trust: &TrustRoot) -> Result<VerifiedCheck
 fn cosignature_time(note: &Note, witness: &VerifierKey) -> Result<Option<u64>, CheckpointError> {
     let mut latest = None;
     for signature in note.of_key(witness) {
-        let (time_s, bytes) = note::split_cosignature(&signature.bytes)
-            .map_err(|_| CheckpointError::Signature(witness.name().to_owned()))?;
+        let (time_s, bytes) =
+            note::split_cosignature(&signature.bytes).map_err(|_| CheckpointError::Signature(witness.name().to_owned()))?;
         holds(witness, &note::cosignature_message(time_s, &note.text), &bytes)?;
         latest = latest.max(Some(time_s));
     }
@@ -163,8 +163,8 @@ pub fn verify_continuation(before: &Checkpoint, now: &Checkpoint, proof: &[Diges
     if now.size < before.size {
         return Err(CheckpointError::Rollback { before: before.size, now: now.size });
     }
-    let consistent = before.origin == now.origin
-        && merkle::verify_consistency(before.size, &before.root, now.size, &now.root, proof).is_ok();
+    let consistent =
+        before.origin == now.origin && merkle::verify_consistency(before.size, &before.root, now.size, &now.root, proof).is_ok();
     if consistent { Ok(()) } else { Err(CheckpointError::Fork(before.size)) }
 }
 

@@ -37,7 +37,8 @@ fn lines(evidence: &Evidence) -> Vec<(String, Status, String)> {
 fn an_honest_chain_verifies() {
     let world = honest();
     let artifact = world.artifacts["train"].1.digest;
-    for reference in ["model:employment@1", "model:employment@candidate", &format!("run:{}", run()), &format!("artifact:{artifact}"), "log"] {
+    for reference in ["model:employment@1", "model:employment@candidate", &format!("run:{}", run()), &format!("artifact:{artifact}"), "log"]
+    {
         let report = verify(&world, reference);
         assert!(report.ok, "{reference}: {:#?}", report.faults);
         assert_eq!(report.faults, [], "{reference}");
@@ -68,7 +69,9 @@ fn the_walk_reaches_every_step_and_every_byte_but_the_environment() {
         let label = format!("step secure_ml_pipeline/{step}");
         assert!(lines.iter().any(|(found, status, _)| *found == label && *status != Status::Fail), "{label}");
     }
-    for label in ["model.sig", "approval", "release", "run request", "gate data_schema_v2", "gate model_performance", "source ingest_data", "owner"] {
+    for label in
+        ["model.sig", "approval", "release", "run request", "gate data_schema_v2", "gate model_performance", "source ingest_data", "owner"]
+    {
         assert!(lines.iter().any(|(found, status, _)| found == label && *status == Status::Ok), "{label}");
     }
     let owner = lines.iter().find(|(label, ..)| label == "owner").unwrap();

@@ -375,11 +375,21 @@ impl Draft {
             gate: None,
         });
         let model = self.dependency("train_model/model", "model");
-        let part = |name: &str, score| ScorePart { name: name.to_owned(), required: true, measured: Some(0.01), bound: Some(0.1), score: Some(score) };
+        let part = |name: &str, score| ScorePart {
+            name: name.to_owned(),
+            required: true,
+            measured: Some(0.01),
+            bound: Some(0.1),
+            score: Some(score),
+        };
         let score = IntegrityScore::of(vec![part("chain", 1.0), part("drift", 0.93), part("performance", 0.71)], vec![model.clone()]);
         let result = self.reference("report");
         let tests = TestResult::of(&[report("performance"), report("drift")], vec![], Some(&result));
-        let inputs = [("train_model/model", "model", "model"), ("preprocess/holdout", "dataset", "holdout"), ("preprocess/train", "dataset", "train")];
+        let inputs = [
+            ("train_model/model", "model", "model"),
+            ("preprocess/holdout", "dataset", "holdout"),
+            ("preprocess/train", "dataset", "train"),
+        ];
         let policy = self.dependency("policy:model_performance", "policy performance");
         let read = inputs.iter().map(|(name, _, artifact)| self.dependency(&format!("input:{name}"), artifact)).collect();
         self.step(Step {
@@ -416,14 +426,25 @@ impl Draft {
         let statement = self.sign("deployment", "runner", claim.statement(about()));
         let model = || "employment".to_owned();
         let (trained_by, validated_by) = (attempt("train_model"), attempt("validate_model"));
-        self.event(EventKind::ModelRegistered { model: model(), version: 1, digest: reference.digest, signature, approval, trained_by, validated_by });
+        self.event(EventKind::ModelRegistered {
+            model: model(),
+            version: 1,
+            digest: reference.digest,
+            signature,
+            approval,
+            trained_by,
+            validated_by,
+        });
         self.event(EventKind::ModelAliased { model: model(), alias: "candidate".to_owned(), version: 1 });
         let state = "pending-canary".to_owned();
         self.event(EventKind::DeploymentRecorded { model: model(), version: 1, release: 1, state, statement });
         let read = vec![self.dependency("input:train_model/model", "model")];
         let provenance = self.provenance(&id, BuildType::Step, [self.common(), read].concat());
-        let statements =
-            vec![self.sign("provenance deploy_model", "runner", provenance.statement(vec![self.dependency("deploy_model/receipt", "receipt")]))];
+        let statements = vec![self.sign(
+            "provenance deploy_model",
+            "runner",
+            provenance.statement(vec![self.dependency("deploy_model/receipt", "receipt")]),
+        )];
         let inputs = vec![self.output("train_model/model", "model", "model")];
         let outputs = vec![self.output("deploy_model/receipt", "report", "receipt")];
         let cache_key = Digest::of(b"deploy");
@@ -446,9 +467,8 @@ pub(crate) fn deployment(version: u64, release: u64) -> DeploymentClaim {
 }
 
 pub(crate) fn trust(keys: &Keys) -> TrustRoot {
-    let key = |role, name: &str, principal: &str| {
-        TrustedKey::new(role, PrincipalId(principal.to_owned()), &keys.0[name].public(), 0).unwrap()
-    };
+    let key =
+        |role, name: &str, principal: &str| TrustedKey::new(role, PrincipalId(principal.to_owned()), &keys.0[name].public(), 0).unwrap();
     let vkey = |name: &str, kind, key: &str| verifier_key(name, kind, &keys.0[key].public()).unwrap().to_string();
     let witness = |name: &str, key: &str| TrustedWitness { name: name.to_owned(), vkey: vkey(name, KeyKind::Cosignature, key) };
     let root = TrustRoot {

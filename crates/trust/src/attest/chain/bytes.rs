@@ -135,9 +135,7 @@ impl Walker<'_> {
             return Evidence::ok(label, format!("{size}; files not hashed without --deep")).about(*artifact);
         }
         // only what is wrong is listed: a tree of 20,000 files is one line
-        let checked = manifest.entries().iter().map(|entry| {
-            self.blob(&format!("{label}/{}", entry.name), &entry.digest, Some(entry.size))
-        });
+        let checked = manifest.entries().iter().map(|entry| self.blob(&format!("{label}/{}", entry.name), &entry.digest, Some(entry.size)));
         let wrong: Vec<Evidence> = checked.filter(|evidence| evidence.status != super::Status::Ok).collect();
         Evidence::ok(label, format!("{size} hashed")).about(*artifact).with(wrong)
     }

@@ -97,9 +97,8 @@ impl History {
 
     /// The commit before leaf `before` that made `output` with this digest: of the same run if there is one, else the latest.
     pub(crate) fn producer(&self, output: &str, digest: &Digest, run: &RunId, before: u64) -> Option<&Commit> {
-        let made = |commit: &&Commit| {
-            commit.leaf < before && commit.outputs.iter().any(|made| made.name == output && made.digest == *digest)
-        };
+        let made =
+            |commit: &&Commit| commit.leaf < before && commit.outputs.iter().any(|made| made.name == output && made.digest == *digest);
         let candidates = || self.commits.iter().rev().filter(made);
         candidates().find(|commit| commit.step.run == *run).or_else(|| candidates().next())
     }

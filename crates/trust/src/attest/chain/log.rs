@@ -215,18 +215,11 @@ type Keys<'a> = BTreeMap<String, (&'a TrustedKey, PublicKey)>;
 type Refusal = (&'static str, String);
 
 /// One attestation leaf: its bundle, the key, the leaf rebuilt, the signature, the role, the claim; in that order.
-fn attested(
-    source: &dyn EvidenceSource,
-    keys: &Keys<'_>,
-    leaf: u64,
-    entry: &[u8],
-    body: &LeafBody,
-) -> Result<Attested, Refusal> {
+fn attested(source: &dyn EvidenceSource, keys: &Keys<'_>, leaf: u64, entry: &[u8], body: &LeafBody) -> Result<Attested, Refusal> {
     let pae = body.pae;
     let stored = source.bundle(&pae).map_err(|cause| ("verify/bundle-missing", format!("bundle {pae} cannot be read: {cause}")))?;
     let stored = stored.ok_or_else(|| ("verify/bundle-missing", format!("bundle {pae} is not there")))?;
-    let bundle =
-        Bundle::from_json(&stored).map_err(|cause| ("verify/bundle-malformed", format!("bundle {pae}: {cause}")))?;
+    let bundle = Bundle::from_json(&stored).map_err(|cause| ("verify/bundle-malformed", format!("bundle {pae}: {cause}")))?;
     if !body.is_of(&bundle) {
         return Err(("verify/bundle-mismatch", format!("bundle {pae} is not what the leaf was made of")));
     }
@@ -243,8 +236,7 @@ fn attested(
         return Err(("verify/leaf-mismatch", format!("the leaf is not the one that bundle {pae} and its key give")));
     }
     verify_signature(&bundle, key).map_err(|cause| (cause.code(), format!("statement {pae}: {cause}")))?;
-    let statement =
-        Statement::from_payload(&bundle.payload).map_err(|cause| ("verify/payload", format!("statement {pae}: {cause}")))?;
+    let statement = Statement::from_payload(&bundle.payload).map_err(|cause| ("verify/payload", format!("statement {pae}: {cause}")))?;
     let kind: String = statement.predicate_type.chars().take(120).collect();
     if !may_sign(trusted.role, &kind) {
         let role = role_name(trusted.role);

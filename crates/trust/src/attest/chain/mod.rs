@@ -134,7 +134,9 @@ fn checkpoint(
         let oldest_s = now_ms.saturating_sub(age_ms) / 1_000;
         match verified.witnessed_s() {
             None => fault("verify/stale", "no witness says how old the checkpoint is".to_owned()),
-            Some(time_s) if time_s < oldest_s => fault("verify/stale", format!("the checkpoint was last witnessed {} s before the limit", oldest_s - time_s)),
+            Some(time_s) if time_s < oldest_s => {
+                fault("verify/stale", format!("the checkpoint was last witnessed {} s before the limit", oldest_s - time_s))
+            }
             Some(_) => {}
         }
     }
@@ -172,7 +174,13 @@ impl Walker<'_> {
         let leaves: Option<Vec<Digest>> = self.log.leaves.iter().copied().collect();
         match &leaves {
             Some(leaves) if merkle::root_of(leaves) == now.root => {}
-            _ => children.push(self.fail("verify/root-mismatch", label, "the entries do not give the checkpoint's root".to_owned(), None, Some(now.root))),
+            _ => children.push(self.fail(
+                "verify/root-mismatch",
+                label,
+                "the entries do not give the checkpoint's root".to_owned(),
+                None,
+                Some(now.root),
+            )),
         }
         children.extend(self.proofs(evidence, now));
         if let (Some(before), Some(leaves)) = (&self.options.last_seen, &leaves) {
@@ -194,9 +202,10 @@ impl Walker<'_> {
         for leaf in 0..now.size.min(PROOFS_MAX) {
             let at = usize::try_from(leaf).unwrap_or(usize::MAX);
             let Some(Some(hash)) = self.log.leaves.get(at).copied() else { continue };
-            let holds = evidence.inclusion_proof(leaf).map_err(|cause| cause.to_string()).and_then(|proof| {
-                merkle::verify_inclusion(&hash, leaf, now.size, &proof, &now.root).map_err(|cause| cause.to_string())
-            });
+            let holds = evidence
+                .inclusion_proof(leaf)
+                .map_err(|cause| cause.to_string())
+                .and_then(|proof| merkle::verify_inclusion(&hash, leaf, now.size, &proof, &now.root).map_err(|cause| cause.to_string()));
             if let Err(cause) = holds {
                 wrong.push(self.fail("verify/inclusion", "inclusion", format!("leaf {leaf}: {cause}"), Some(leaf), None));
                 if wrong.len() == MISMATCHES_MAX {
@@ -311,4 +320,3 @@ impl Walker<'_> {
         }
     }
 }
-

@@ -106,8 +106,7 @@ impl Walker<'_> {
     /// Deployments of this version, and the floor of the trust file.
     fn deployments(&mut self, model: &str, version: u64, registered: &Registered) -> Evidence {
         let label = "deployments";
-        let own: Vec<Deployed> =
-            self.history.deployments.iter().filter(|d| d.model == model && d.version == version).cloned().collect();
+        let own: Vec<Deployed> = self.history.deployments.iter().filter(|d| d.model == model && d.version == version).cloned().collect();
         let floor = self.trust.minimum_release.iter().find(|(name, _)| name.as_str() == model).map(|(_, floor)| *floor);
         let newest = own.iter().map(|deployed| deployed.release).max();
         let children: Vec<Evidence> = own.iter().map(|deployed| self.deployment(deployed, registered)).collect();
@@ -140,7 +139,8 @@ impl Walker<'_> {
         if same && about {
             return Evidence::ok(label, deployed.state.clone()).at(leaf).about(pae);
         }
-        let message = format!("release {} of model:{}@{}: its statement says otherwise", deployed.release, deployed.model, deployed.version);
+        let message =
+            format!("release {} of model:{}@{}: its statement says otherwise", deployed.release, deployed.model, deployed.version);
         self.fail("verify/wrong-subject", &label, message, Some(leaf), Some(pae))
     }
 
@@ -202,9 +202,9 @@ impl Walker<'_> {
 
     fn examined(&self, commit: &Commit, model: &Digest) -> bool {
         let statements = self.origin(commit).statements.iter().chain(&commit.statements);
-        statements.filter_map(|pae| self.log.statement(pae)).any(|statement| {
-            matches!(statement.claim, Claim::Tests(_) | Claim::Gate(_) | Claim::Score(_)) && statement.is_about(model)
-        })
+        statements
+            .filter_map(|pae| self.log.statement(pae))
+            .any(|statement| matches!(statement.claim, Claim::Tests(_) | Claim::Gate(_) | Claim::Score(_)) && statement.is_about(model))
     }
 
     fn gated(&self, commit: &Commit) -> bool {

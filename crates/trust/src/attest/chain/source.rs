@@ -59,7 +59,8 @@ impl Walker<'_> {
         match self.pinned_by(commit, name, digest, owner) {
             Some((leaf, principal)) => Evidence::ok("owner", format!("pinned in the lock that {principal} signed a request for")).at(leaf),
             None => {
-                let message = format!("{}: the owner of `{}` signed neither `{name}` nor a request that pins it", commit.step, owner.prefix);
+                let message =
+                    format!("{}: the owner of `{}` signed neither `{name}` nor a request that pins it", commit.step, owner.prefix);
                 self.fail("verify/source-unsigned", "owner", message, Some(commit.leaf), Some(*digest))
             }
         }

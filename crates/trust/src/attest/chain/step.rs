@@ -155,9 +155,11 @@ impl Walker<'_> {
                 lines.push(self.fail("verify/order", &label, message, Some(leaf), None));
                 continue;
             }
-            let signed = commit.statements.iter().filter_map(|pae| self.log.statement(pae)).any(
-                |statement| matches!(&statement.claim, Claim::Gate(gate) if gate.decision == decision),
-            );
+            let signed = commit
+                .statements
+                .iter()
+                .filter_map(|pae| self.log.statement(pae))
+                .any(|statement| matches!(&statement.claim, Claim::Gate(gate) if gate.decision == decision));
             let passed = decision.checks.values().filter(|check| check.pass).count();
             lines.push(if !passes(&decision) {
                 // the fault itself was found with the commit: here it is shown in its place
@@ -219,9 +221,7 @@ impl Walker<'_> {
     fn bound(&mut self, commit: &Commit, at: usize) -> Vec<Evidence> {
         let Some(statement) = self.log.statements.get(at) else { return Vec::new() };
         let (leaf, pae, noun) = (statement.leaf, statement.pae, statement.claim.noun());
-        let known = |artifact: &Digest| {
-            commit.outputs.iter().chain(&commit.inputs).any(|reference| reference.digest == *artifact)
-        };
+        let known = |artifact: &Digest| commit.outputs.iter().chain(&commit.inputs).any(|reference| reference.digest == *artifact);
         let stranger = statement.subject.iter().find(|subject| !artifact_of(subject).is_some_and(|artifact| known(&artifact)));
         if let Some(subject) = stranger {
             let name = subject.name.clone().unwrap_or_default();
@@ -246,8 +246,7 @@ impl Walker<'_> {
             _ => (Evidence::ok(noun, subjects.iter().filter_map(|s| s.name.clone()).collect::<Vec<_>>().join(", ")), Vec::new()),
         };
         line = line.at(leaf).about(pae);
-        let mut children: Vec<Evidence> =
-            artifacts.drain(..).map(|report| self.artifact("report", &report, Depth::Files)).collect();
+        let mut children: Vec<Evidence> = artifacts.drain(..).map(|report| self.artifact("report", &report, Depth::Files)).collect();
         children.extend(subjects.iter().filter_map(|subject| self.same_names(subject)));
         vec![line.with(children)]
     }
@@ -263,14 +262,7 @@ impl Walker<'_> {
         (evidence.status == super::Status::Fail).then_some(evidence)
     }
 
-    fn provenance(
-        &mut self,
-        commit: &Commit,
-        leaf: u64,
-        pae: Digest,
-        claim: &Provenance,
-        subject: &[ResourceDescriptor],
-    ) -> Evidence {
+    fn provenance(&mut self, commit: &Commit, leaf: u64, pae: Digest, claim: &Provenance, subject: &[ResourceDescriptor]) -> Evidence {
         let label = "provenance";
         if let Some((code, why)) = self.wrong_binding(commit, claim, subject) {
             return self.fail(code, label, format!("{}: {why}", commit.step), Some(leaf), Some(pae));
@@ -288,12 +280,7 @@ impl Walker<'_> {
     }
 
     /// Attempt, builder, subjects, inputs and request of a provenance against the outcome leaf.
-    fn wrong_binding(
-        &self,
-        commit: &Commit,
-        claim: &Provenance,
-        subject: &[ResourceDescriptor],
-    ) -> Option<(&'static str, String)> {
+    fn wrong_binding(&self, commit: &Commit, claim: &Provenance, subject: &[ResourceDescriptor]) -> Option<(&'static str, String)> {
         if claim.invocation != commit.step {
             return Some(("verify/wrong-step", format!("its provenance is of {}", claim.invocation)));
         }
@@ -304,11 +291,7 @@ impl Walker<'_> {
         let named: BTreeSet<_> = subject.iter().map(|s| (s.name.as_deref().unwrap_or_default(), artifact_of(s))).collect();
         let outputs = commit.outputs.iter().map(|output| (output.name.as_str(), Some(output.digest)));
         let inputs = || commit.inputs.iter().map(|input| (input.name.as_str(), Some(input.digest)));
-        let agrees = if commit.outputs.is_empty() {
-            named.is_subset(&inputs().collect())
-        } else {
-            named == outputs.collect()
-        };
+        let agrees = if commit.outputs.is_empty() { named.is_subset(&inputs().collect()) } else { named == outputs.collect() };
         if !agrees {
             return Some(("verify/wrong-subject", "its provenance is about other artifacts than it made".to_owned()));
         }
@@ -344,7 +327,9 @@ impl Walker<'_> {
         let pinned: BTreeSet<(&str, Digest)> = pinned.collect();
         let ruled: BTreeSet<(&str, Digest)> = decided.iter().map(|(_, gate)| (gate.gate.as_str(), gate.policy)).collect();
         let open = pinned.symmetric_difference(&ruled).next();
-        open.map(|(gate, policy)| ("verify/gate-missing", format!("gate `{gate}` with policy {} was not both pinned and decided", policy.short())))
+        open.map(|(gate, policy)| {
+            ("verify/gate-missing", format!("gate `{gate}` with policy {} was not both pinned and decided", policy.short()))
+        })
     }
 
     fn wrong_request(&self, commit: &Commit, claim: &Provenance) -> Option<(&'static str, String)> {
