@@ -5,8 +5,11 @@
 
 pub mod bundle;
 pub mod chain;
+pub mod folder;
+mod sigstore;
 pub mod trust_root;
 
 pub use bundle::{BundleError, verify_bundle, verify_signature};
 pub use chain::{ChainReport, Evidence, Fault, Reference, VerifyOptions, verify_chain};
+pub use sigstore::sigstore_trusted_root;
 pub use trust_root::{SourceOwner, TrustRoot, TrustRootError, TrustedKey, TrustedLog, TrustedWitness};
