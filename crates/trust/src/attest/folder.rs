@@ -122,7 +122,8 @@ fn compare(signed: &[ListedFile], found: &[ManifestEntry]) -> Vec<Difference> {
             differences.push(Difference::Mode(file.name.clone(), mode, entry.mode));
         }
     }
-    differences.extend(found.iter().filter(|entry| open.contains_key(entry.name.as_str())).map(|entry| Difference::Unsigned(entry.name.clone())));
+    differences
+        .extend(found.iter().filter(|entry| open.contains_key(entry.name.as_str())).map(|entry| Difference::Unsigned(entry.name.clone())));
     differences
 }
 
