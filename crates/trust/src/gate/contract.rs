@@ -107,6 +107,7 @@ impl Node {
                 }
             }
             (Self::Digest { expect }, Value::String(text)) => match text.parse::<Digest>() {
+                Ok(digest) if *digest.as_bytes() == [0; 32] => out.add(path, "is the zero digest, which names nothing"),
                 Ok(digest) => {
                     if let Some(name) = expect {
                         out.digests.push(Bound { path: path.to_owned(), name: name.clone(), digest });

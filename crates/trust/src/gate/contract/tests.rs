@@ -25,7 +25,7 @@ fn contract() -> Value {
 }
 
 fn document() -> Value {
-    json!({"name": "n", "subject": "0".repeat(64), "rows": 3, "share": 0.5, "flags": [true], "task": "a", "x": "u"})
+    json!({"name": "n", "subject": "1".repeat(64), "rows": 3, "share": 0.5, "flags": [true], "task": "a", "x": "u"})
 }
 
 #[test]
@@ -45,6 +45,7 @@ fn every_single_fault_is_a_violation() {
         ("name", json!(null)),
         ("subject", json!("0")),
         ("subject", json!("A".repeat(64))),
+        ("subject", json!("0".repeat(64))),
         ("rows", json!(-1)),
         ("rows", json!(1.5)),
         ("rows", json!(3.0)),

@@ -128,3 +128,28 @@ fn the_gate_of_the_guide_loads_and_decides() {
     let slow = ask(r#"{"latency": {"p50": 0.08, "p99": 0.06}}"#);
     assert_eq!(slow.reasons.iter().map(|r| r.rule.as_str()).collect::<Vec<_>>(), ["p99", "order"]);
 }
+
+/// The example's copies differ from the shipped gates in bounds and cases only, and are tested as strictly.
+#[test]
+fn the_gates_of_the_example_hold() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/secure-ml-pipeline/policies");
+    for (name, shipped) in builtin() {
+        let mut files: GateFiles =
+            shipped.keys().filter(|path| !path.starts_with("cases/")).map(|path| (path.clone(), Vec::new())).collect();
+        for (path, bytes) in &mut files {
+            *bytes = std::fs::read(root.join(name).join(path)).unwrap();
+        }
+        for path in [CONTRACT_FILE, POLICY_FILE] {
+            assert!(files[path] == shipped[path], "{name}/{path} differs from the shipped one");
+        }
+        for entry in std::fs::read_dir(root.join(name).join("cases")).unwrap() {
+            let path = entry.unwrap().path();
+            files.insert(format!("cases/{}", path.file_name().unwrap().to_str().unwrap()), std::fs::read(path).unwrap());
+        }
+        let gate = Gate::load(name, &files, Digest::of(b"x")).unwrap_or_else(|error| panic!("{error}"));
+        let failed: Vec<_> = test_cases(&gate, gate.cases()).into_iter().filter(|r| !r.ok).map(|r| (r.name, r.message)).collect();
+        assert!(failed.is_empty(), "{name}: {failed:#?}");
+        let report = mutate_policy(&gate, gate.cases());
+        assert!(report.ok(), "{report:#?}");
+    }
+}
