@@ -75,6 +75,20 @@ fn memory_in_files_is_bounded() {
     assert_eq!(outcome["exit"], "out-of-memory", "{outcome}");
 }
 
+/// A tenth of a processor for a second of spinning.
+#[test]
+fn the_share_of_the_processor_is_bounded() {
+    if harness::profile() != "strict" {
+        println!("skipped: only a cgroup shares out the processor");
+        return;
+    }
+    let mut described = probe(&["behave", "spin"]);
+    described["limits"] = json!({"timeout_ms": 2000, "cpu_milli": 100});
+    let outcome = drive(&described);
+    let used = outcome["usage"]["cpu_us"].as_u64().unwrap();
+    assert!(used < 600_000, "{used} us of processor time in two seconds: {outcome}");
+}
+
 /// 52 and 53: a grandchild in a session of its own, running or stopped. The control leaves it behind.
 #[test]
 fn nobody_survives() {

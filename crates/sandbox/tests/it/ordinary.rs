@@ -6,17 +6,23 @@
 
 use std::fs;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde_json::json;
 
 use crate::harness::{self, PROBE, drive_by, is_root, script, text};
 
 /// A launcher that is no root, with a copy of the probe that it may read.
-fn launcher() -> (Command, String) {
-    let folder = harness::scratch("ordinary");
-    let copy = folder.join("probe");
-    fs::copy(PROBE, &copy).unwrap();
-    let path = harness::string(&copy);
+pub(crate) fn launcher() -> (Command, String) {
+    static COPY: OnceLock<String> = OnceLock::new();
+    let path = COPY.get_or_init(|| {
+        let copy = harness::string(&harness::scratch("ordinary").join("probe"));
+        // By another process: a descriptor open for writing here could be inherited by a test's child meanwhile, and
+        // the copy not be executed ("text file busy").
+        assert!(Command::new("cp").args([PROBE, &copy]).status().unwrap().success());
+        copy
+    });
+    let path = path.clone();
     if !is_root() {
         return (Command::new(&path), path);
     }
