@@ -16,7 +16,7 @@ use seaworthy_core::limits::{WHEEL_BYTES_MAX, WHEEL_ENTRIES_MAX, WHEELS_MAX};
 use seaworthy_store::artifacts::{Artifacts, FolderRules, HardLinks, hash_folder, open_folder, remove_checkout};
 
 use super::error::EnvironmentError;
-use super::unpack::{expected_tree, unpack};
+use super::unpack::{expected_tree, refuse_hiding, unpack};
 use super::wheel::Wheel;
 
 const DEPTH_MAX: usize = 64;
@@ -40,8 +40,9 @@ pub(super) struct Tree {
 }
 
 /// Finds the tree in the cache and hashes all of it, or unpacks it.
-pub(super) fn realise(wheels: &[StoredWheel], artifacts: &Artifacts, cache_dir: &Path, environment: &Digest) -> Result<Tree, EnvironmentError> {
+pub(super) fn realise(wheels: &[StoredWheel], artifacts: &Artifacts, cache_dir: &Path, environment: &Digest, stdlib: &Path) -> Result<Tree, EnvironmentError> {
     let mut opened = open_wheels(wheels, artifacts)?;
+    refuse_hiding(&opened, stdlib)?;
     let expected = expected_tree(&opened)?;
     let envs = cache_dir.join("envs");
     make_private(&envs)?;

@@ -80,14 +80,16 @@ impl Interpreter {
         wheel.platform.iter().any(platform) && (abi3 || (wheel.abi.iter().any(abi) && wheel.python.iter().any(python)))
     }
 
-    /// The pip that comes with the standard library, as a path that the interpreter can run.
+    /// The wheel of the pip that comes with the interpreter: within the standard library, or where distributions keep it. What
+    /// pip brings is checked without it, so it need not be in the digest.
     pub(super) fn bundled_pip(&self) -> Option<PathBuf> {
-        let ensurepip = self.stdlib.join("ensurepip");
-        [ensurepip.join("_bundled"), ensurepip].iter().find_map(|folder| {
+        let own = self.stdlib.join("ensurepip/_bundled");
+        let shared = (self.prefix == Path::new("/usr")).then(|| PathBuf::from("/usr/share/python-wheels"));
+        std::iter::once(own).chain(shared).find_map(|folder| {
             let mut wheels: Vec<PathBuf> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
             wheels.sort();
             let is_pip = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("pip-") && name.ends_with(".whl"));
-            wheels.into_iter().rfind(is_pip).map(|wheel| wheel.join("pip"))
+            wheels.into_iter().rfind(is_pip)
         })
     }
 }

@@ -128,7 +128,7 @@ pub fn resolve(requirements: &Requirements, with: &Provision<'_>) -> Result<Reso
 impl Resolved {
     /// Unpacks the wheels, or finds the tree in the cache; hashes every byte of both.
     pub fn realise(self, with: &Provision<'_>) -> Result<Environment, EnvironmentError> {
-        let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest)?;
+        let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest, &with.interpreter.stdlib)?;
         Ok(Environment {
             digest: self.digest,
             wheels_artifact: self.wheels_artifact,
@@ -198,10 +198,13 @@ fn download(requirements: &Requirements, with: &Provision<'_>) -> Result<(Manife
 fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentError> {
     let interpreter = with.interpreter;
     let pip = interpreter.bundled_pip().ok_or_else(|| EnvironmentError::Interpreter {
-        tried: vec![format!("`{}`: it has no pip of its own (ensurepip); on Debian install python3-venv", interpreter.path.display())],
+        tried: vec![format!("`{}`: it has no pip of its own (ensurepip); on Debian install python3-pip-whl", interpreter.path.display())],
     })?;
     let Setting { mut mounts, links, mut env } = interpreter_setting(interpreter, &HostFiles::with(interpreter)?)?;
     mounts.push(folder_mount(&lock.path, LOCK_FOLDER, false)?);
+    if !pip.starts_with(&interpreter.stdlib) {
+        mounts.push(Mount { source: super::setting::open_path(&pip)?, target: pip.to_string_lossy().into_owned(), exec: false });
+    }
     for file in NETWORK_FILES.iter().map(Path::new).chain(with.index.ca_file.as_deref()) {
         if let Some(real) = fs::canonicalize(file).ok().filter(|real| real.is_file()) {
             let target = file.to_string_lossy().into_owned();
@@ -214,7 +217,7 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
     env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
     Ok(Spec {
         profile: Profile::Provision,
-        argv: argv(interpreter, &pip, with.index),
+        argv: argv(interpreter, &pip.join("pip"), with.index),
         env,
         workdir: "/tmp".to_owned(),
         hostname: "provision".to_owned(),

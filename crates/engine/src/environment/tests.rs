@@ -8,7 +8,7 @@ use seaworthy_store::artifacts::remove_checkout;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::unpack::{expected_tree, unpack};
+use super::unpack::{expected_tree, refuse_hiding, unpack};
 use super::*;
 
 const NAME: &str = "demo-1.0-py3-none-any.whl";
@@ -274,6 +274,21 @@ fn two_wheels_may_not_bring_one_path_with_different_bytes() {
     let error = install(&[(NAME, &demo), ("other-1.0-py3-none-any.whl", &different)], &folder.0).unwrap_err();
     assert_eq!(error.code(), "environment/collision");
     assert!(!folder.0.join("site-packages").exists());
+}
+
+#[test]
+fn a_wheel_may_not_hide_the_standard_library() {
+    let folder = Folder::new();
+    fake_interpreter(&folder.0);
+    let stdlib = folder.0.join("lib/python3.11");
+    // (file, whether it hides something)
+    let cases = [("demo/os.py", false), ("os_tools.py", false), ("test/__init__.py", false), ("os.py", true), ("os/__init__.py", true), ("json/evil.py", true), ("json.cpython-311-x86_64-linux-gnu.so", true), ("demo-1.0.data/purelib/os.py", true)];
+    for (name, hides) in cases {
+        let bytes = Recipe::good().with(name, b"x", 0o100_644).build();
+        let wheel = Wheel::open(NAME, Cursor::new(bytes.as_slice()), bytes.len() as u64).unwrap();
+        let answer = refuse_hiding(&[wheel], &stdlib);
+        assert_eq!(answer.as_ref().is_err_and(|error| error.to_string().contains("hide")), hides, "{name}: {answer:?}");
+    }
 }
 
 /// Every single byte of a small wheel, flipped: refused, or unpacked to the very same tree.

@@ -37,6 +37,19 @@ pub(super) fn expected_tree<R: Read + Seek>(wheels: &[Wheel<R>]) -> Result<Manif
     Manifest::new(entries).map_err(|fault| EnvironmentError::wheel(&names(wheels), fault.to_string()))
 }
 
+/// `PYTHONPATH` comes before the standard library: a wheel with an `os.py` would be imported in its place by everything.
+pub(super) fn refuse_hiding<R: Read + Seek>(wheels: &[Wheel<R>], stdlib: &Path) -> Result<(), EnvironmentError> {
+    for wheel in wheels {
+        let tops: BTreeSet<&str> = wheel.files().iter().filter_map(|file| file.path.split(['/', '.']).next()).collect();
+        // carelessly packed wheels bring a `test`, and nobody imports that of the standard library
+        let hidden = tops.iter().find(|top| **top != "test" && (stdlib.join(format!("{top}.py")).is_file() || stdlib.join(top).join("__init__.py").is_file()));
+        if let Some(top) = hidden {
+            return Err(EnvironmentError::wheel(&wheel.name().file, format!("its `{}` would hide the standard library's", shown(top))));
+        }
+    }
+    Ok(())
+}
+
 fn names<R: Read + Seek>(wheels: &[Wheel<R>]) -> String {
     let all: Vec<&str> = wheels.iter().map(|wheel| wheel.name().file.as_str()).collect();
     if let [one] = all.as_slice() { (*one).to_owned() } else { format!("{} wheels together", all.len()) }

@@ -1,4 +1,4 @@
-//! Real wheels, a real index, a real sandbox. What needs the index says so and is skipped only if the index cannot be reached at all.
+//! Real wheels, a real index, a real sandbox. Needs the package index.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,6 +91,24 @@ fn a_wheel_is_provisioned_once_then_used_offline_and_imported() {
     assert_eq!(outcome.exit, Exit::Code(0), "{text}");
     assert!(text.contains("1.17.0 /env/site-packages/six.py") && text.contains("no pip"), "{text}");
     assert!(text.contains(&bench.interpreter.prefix.display().to_string()), "{text}");
+}
+
+/// Another interpreter, another layout: libpython inside the binary, extension modules that need the system's libraries.
+#[test]
+fn the_systems_python_serves_as_well() {
+    let system = Path::new("/usr/bin/python3");
+    if !system.exists() {
+        return;
+    }
+    let mut bench = Bench::new("system");
+    let other = bench.provision(SIX, true).unwrap().digest;
+    bench.interpreter = find_interpreter(&[system.to_path_buf()]).unwrap();
+    let environment = bench.provision(SIX, true).unwrap();
+    assert_eq!(environment.digest == other, bench.interpreter.digest == interpreter().digest);
+    let outcome = run(environment.setting().unwrap(), &["python3", "-c", "import six, ssl, ctypes, sys; print(sys.version_info[:3], six.__file__, sys.path)"]);
+    let (major, minor, patch) = bench.interpreter.version;
+    let text = said(&outcome);
+    assert!(text.starts_with(&format!("({major}, {minor}, {patch}) /env/site-packages/six.py")), "{text}");
 }
 
 #[test]
