@@ -152,3 +152,42 @@ pub struct Prediction {
     /// Place of the predicted class among the model's classes, a row each; empty for [`Output::Values`].
     pub labels: Vec<usize>,
 }
+
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Two classes.
+    Binary,
+    /// More classes.
+    Multiclass,
+    /// A number.
+    Regression,
+}
+
+impl Task {
+    /// The word used in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Multiclass => "multiclass",
+            Self::Regression => "regression",
+        }
+    }
+}
+
+/// A word that is no task.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown task `{word}`; known are binary, multiclass, regression")]
+pub struct TaskError {
+    /// The word.
+    pub word: String,
+}
+
+impl std::str::FromStr for Task {
+    type Err = TaskError;
+
+    fn from_str(word: &str) -> Result<Self, TaskError> {
+        [Self::Binary, Self::Multiclass, Self::Regression].into_iter().find(|task| task.name() == word).ok_or_else(|| TaskError { word: word.to_owned() })
+    }
+}
