@@ -46,7 +46,12 @@ impl Part {
     /// A part that holds or does not: a verified chain, a verified signature.
     #[must_use]
     pub fn holds(name: &str, holds: bool) -> Self {
-        Self { name: name.to_owned(), value: if holds { 1.0 } else { 0.0 }, weight: 1.0, evidence: BTreeMap::from([(String::from("holds"), json!(holds))]) }
+        Self {
+            name: name.to_owned(),
+            value: if holds { 1.0 } else { 0.0 },
+            weight: 1.0,
+            evidence: BTreeMap::from([(String::from("holds"), json!(holds))]),
+        }
     }
 
     /// A part that measures something that should stay within a bound.
@@ -82,7 +87,8 @@ pub struct Score {
 /// Multiplies the parts.
 #[must_use]
 pub fn integrity_score(parts: &[Part], required: &[&str]) -> Score {
-    let missing: Vec<String> = required.iter().filter(|name| !parts.iter().any(|part| part.name == **name)).map(|name| (*name).to_owned()).collect();
+    let missing: Vec<String> =
+        required.iter().filter(|name| !parts.iter().any(|part| part.name == **name)).map(|name| (*name).to_owned()).collect();
     let factor = |part: &Part| {
         let value = if (0.0..=1.0).contains(&part.value) { part.value } else { 0.0 };
         let weight = if part.weight.is_nan() { WEIGHT_MAX } else { part.weight.clamp(WEIGHT_MIN, WEIGHT_MAX) };
@@ -148,7 +154,8 @@ fn describe(score: &Score) -> CheckReport {
         .iter()
         .map(|part| (part.name.as_str(), json!({"value": part.value, "weight": part.weight, "evidence": part.evidence})))
         .collect();
-    let facts = [("value", json!(score.value)), ("complete", json!(score.complete)), ("parts", json!(parts)), ("missing", json!(score.missing))];
+    let facts =
+        [("value", json!(score.value)), ("complete", json!(score.complete)), ("parts", json!(parts)), ("missing", json!(score.missing))];
     let parameters = [
         ("required", json!(REQUIRED)),
         ("accuracy_loss_max", json!(ACCURACY_LOSS_MAX)),
@@ -158,8 +165,13 @@ fn describe(score: &Score) -> CheckReport {
         ("weight_min", json!(WEIGHT_MIN)),
     ];
     let named = |pairs: &[(&str, Value)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect::<BTreeMap<_, _>>();
-    let low = score.parts.iter().filter(|part| part.value < 1.0).map(|part| finding(&part.name, format!("part `{}` is {:.3}", part.name, part.value), part.evidence.clone()));
-    let gone = score.missing.iter().map(|name| finding(name, format!("part `{name}` is missing, so the score is incomplete"), BTreeMap::new()));
+    let low = score
+        .parts
+        .iter()
+        .filter(|part| part.value < 1.0)
+        .map(|part| finding(&part.name, format!("part `{}` is {:.3}", part.name, part.value), part.evidence.clone()));
+    let gone =
+        score.missing.iter().map(|name| finding(name, format!("part `{name}` is missing, so the score is incomplete"), BTreeMap::new()));
     CheckReport { check: ID.to_owned(), parameters: named(&parameters), facts: named(&facts), findings: low.chain(gone).collect() }
 }
 

@@ -75,7 +75,8 @@ impl NumberProfile {
             }
         }
         let total = u64::try_from(values.len()).unwrap_or(u64::MAX);
-        let shares = (counts.len() <= DISCRETE_MAX).then(|| counts.into_iter().map(|(bits, count)| (bits, fraction(count, total))).collect::<HashMap<_, _>>());
+        let shares = (counts.len() <= DISCRETE_MAX)
+            .then(|| counts.into_iter().map(|(bits, count)| (bits, fraction(count, total))).collect::<HashMap<_, _>>());
         values.retain(|value| value.is_finite());
         let median = quantile(&values, 10);
         let mut distances: Vec<f64> = values.iter().map(|value| (value - median).abs()).collect();
@@ -93,7 +94,12 @@ impl NumberProfile {
             distances.iter().sum::<f64>() / count * 1.2533
         };
         let scale = Some(scale).filter(|scale| *scale > 0.0 && scale.is_finite());
-        (scale.is_some() || shares.as_ref().is_some_and(|shares| shares.len() > 1)).then(|| Self { median, scale, shares, unseen: fraction(1, total) })
+        (scale.is_some() || shares.as_ref().is_some_and(|shares| shares.len() > 1)).then(|| Self {
+            median,
+            scale,
+            shares,
+            unseen: fraction(1, total),
+        })
     }
 
     fn score(&self, value: f64) -> f64 {
@@ -165,7 +171,13 @@ pub fn run(data: &Dataset, label: Option<&str>) -> Result<CheckReport, CheckErro
     let share = fraction(flagged, rows);
     let scored = profiles.iter().filter(|profile| !matches!(profile, Profile::None)).count();
     let facts = [("rows", json!(rows)), ("rows_flagged", json!(flagged)), ("fraction", json!(share)), ("columns_scored", json!(scored))];
-    let parameters = [("z_max", json!(Z_MAX)), ("share_min", json!(SHARE_MIN)), ("discrete_max", json!(DISCRETE_MAX)), ("seed", json!(SEED)), ("label", json!(label))];
+    let parameters = [
+        ("z_max", json!(Z_MAX)),
+        ("share_min", json!(SHARE_MIN)),
+        ("discrete_max", json!(DISCRETE_MAX)),
+        ("seed", json!(SEED)),
+        ("label", json!(label)),
+    ];
     let mut report = report(ID, &parameters, &facts);
     report.findings.extend((flagged > 0).then(|| finding(data, strangest, flagged, share, &by_column)));
     Ok(report)
@@ -195,7 +207,9 @@ fn learn(data: &Dataset, label: Option<usize>) -> Result<Vec<Profile>, CheckErro
         .into_iter()
         .map(|gathered| match gathered {
             Gathered::Numbers(sample) => NumberProfile::of(sample.into_kept()).map_or(Profile::None, Profile::Numbers),
-            Gathered::Categories(counts, total) => Profile::Categories(counts.into_iter().map(|(hash, count)| (hash, fraction(count, total))).collect()),
+            Gathered::Categories(counts, total) => {
+                Profile::Categories(counts.into_iter().map(|(hash, count)| (hash, fraction(count, total))).collect())
+            }
             Gathered::None => Profile::None,
         })
         .collect())
@@ -259,7 +273,8 @@ fn finding(data: &Dataset, strangest: BinaryHeap<Reverse<Strange>>, flagged: u64
     let name = |column: usize| data.columns().get(column).map_or("", |column| column.name.as_str());
     let mut rows: Vec<Strange> = strangest.into_iter().map(|Reverse(strange)| strange).collect();
     rows.sort_by(|a, b| b.cmp(a));
-    let mut columns: Vec<(u64, &str)> = by_column.iter().enumerate().filter(|(_, count)| **count > 0).map(|(column, count)| (*count, name(column))).collect();
+    let mut columns: Vec<(u64, &str)> =
+        by_column.iter().enumerate().filter(|(_, count)| **count > 0).map(|(column, count)| (*count, name(column))).collect();
     columns.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(b.1)));
     let columns: BTreeMap<&str, u64> = columns.into_iter().take(20).map(|(count, name)| (name, count)).collect();
     let top = rows.first().map_or("", |strange| name(strange.column));

@@ -27,7 +27,10 @@ impl Features {
             None => data.columns().iter().map(|column| column.name.clone()).filter(|name| name != label).collect(),
         };
         if let Some(wanted) = model.n_features().filter(|wanted| *wanted != names.len()) {
-            let reason = format!("it takes {wanted} features, the data has {} columns besides the label, and the model does not name its features", names.len());
+            let reason = format!(
+                "it takes {wanted} features, the data has {} columns besides the label, and the model does not name its features",
+                names.len()
+            );
             return Err(ModelError::Shape { reason }.into());
         }
         if names.iter().any(|name| name == label) {

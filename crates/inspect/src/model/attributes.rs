@@ -52,7 +52,9 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn texts(&self, name: &str) -> Vec<&'a str> {
-        self.get(name).map(|attribute| attribute.texts.iter().map(|text| std::str::from_utf8(text).unwrap_or("")).collect()).unwrap_or_default()
+        self.get(name)
+            .map(|attribute| attribute.texts.iter().map(|text| std::str::from_utf8(text).unwrap_or("")).collect())
+            .unwrap_or_default()
     }
 
     pub(super) fn tensor(&self, name: &str) -> Option<&'a Tensor> {

@@ -112,7 +112,19 @@ impl Model {
         let (label, scores) = find_outputs(&raw.outputs, &slots)?;
         let output = if label.is_some() { Output::Classes } else { Output::Values };
         let (features, feature_source) = feature_names(&raw.metadata, &data_ports, &inputs)?;
-        let mut model = Self { name: name.to_owned(), slots: slots.by_name.len(), constants, nodes, inputs, label, scores, output, classes: Vec::new(), features, feature_source };
+        let mut model = Self {
+            name: name.to_owned(),
+            slots: slots.by_name.len(),
+            constants,
+            nodes,
+            inputs,
+            label,
+            scores,
+            output,
+            classes: Vec::new(),
+            features,
+            feature_source,
+        };
         if output == Output::Classes {
             model.classes = model.find_classes();
         }
@@ -220,7 +232,9 @@ impl Model {
                 return self.inputs.len() == 1;
             }
             // `place` falls with each turn, so the walk ends
-            let Some((maker, node)) = self.nodes.iter().enumerate().take(place).find(|(_, node)| node.outputs.contains(&slot)) else { return false };
+            let Some((maker, node)) = self.nodes.iter().enumerate().take(place).find(|(_, node)| node.outputs.contains(&slot)) else {
+                return false;
+            };
             if matches!(node.op, Op::Concat { axis: 1 | -1 }) {
                 // all inputs of the graph, in order
                 return node.inputs.iter().copied().eq(self.inputs.iter().map(|port| port.slot));
@@ -249,11 +263,17 @@ impl Model {
         for chunk in rows.values.chunks(self.batch_values(rows.columns)) {
             let values = self.execute(chunk, rows.columns, self.nodes.len())?;
             let count = chunk.len() / rows.columns;
-            let get = |slot: usize| values.get(slot).and_then(Option::as_deref).ok_or_else(|| ModelError::Shape { reason: String::from("an output was not made") });
+            let get = |slot: usize| {
+                values
+                    .get(slot)
+                    .and_then(Option::as_deref)
+                    .ok_or_else(|| ModelError::Shape { reason: String::from("an output was not made") })
+            };
             let scores = get(self.scores)?;
             let (_, numbers) = scores.numbers()?;
             let columns = if scores.shape.len() == 1 { 1 } else { scores.matrix()?.1 };
-            if columns == 0 || numbers.len() != count * columns || (prediction.scores.columns != 0 && prediction.scores.columns != columns) {
+            if columns == 0 || numbers.len() != count * columns || (prediction.scores.columns != 0 && prediction.scores.columns != columns)
+            {
                 return Err(ModelError::Shape { reason: format!("{} scores for {count} rows", numbers.len()) });
             }
             prediction.scores.columns = columns;
@@ -277,7 +297,12 @@ impl Model {
         let known: HashMap<&str, usize> = self.classes.iter().enumerate().map(|(place, class)| (class.as_str(), place)).collect();
         texts
             .iter()
-            .map(|text| known.get(text.as_str()).copied().ok_or_else(|| ModelError::Shape { reason: format!("the model predicts `{text}`, which is none of its classes") }))
+            .map(|text| {
+                known
+                    .get(text.as_str())
+                    .copied()
+                    .ok_or_else(|| ModelError::Shape { reason: format!("the model predicts `{text}`, which is none of its classes") })
+            })
             .collect()
     }
 
@@ -298,9 +323,15 @@ impl Model {
             let left = columns.saturating_sub(first);
             let width = port.width.unwrap_or(left);
             if width > left || (place == last && width != left) {
-                return Err(ModelError::Shape { reason: format!("the model takes {} features and got {columns}", self.n_features().map_or_else(|| String::from("other"), |count| count.to_string())) });
+                return Err(ModelError::Shape {
+                    reason: format!(
+                        "the model takes {} features and got {columns}",
+                        self.n_features().map_or_else(|| String::from("other"), |count| count.to_string())
+                    ),
+                });
             }
-            let cells = rows.chunks_exact(columns).flat_map(|row| row.iter().skip(first).take(width)).map(|value| port.elem.hold(*value)).collect();
+            let cells =
+                rows.chunks_exact(columns).flat_map(|row| row.iter().skip(first).take(width)).map(|value| port.elem.hold(*value)).collect();
             put(&mut values, port.slot, Arc::new(Tensor::new(vec![rows.len() / columns, width], port.elem, cells)?));
             first += width;
         }
@@ -308,7 +339,12 @@ impl Model {
         for node in self.nodes.iter().take(until) {
             let mut inputs = Vec::with_capacity(node.inputs.len());
             for slot in &node.inputs {
-                inputs.push(values.get(*slot).and_then(Option::as_deref).ok_or_else(|| ModelError::Shape { reason: String::from("an operator lacks an input") })?);
+                inputs.push(
+                    values
+                        .get(*slot)
+                        .and_then(Option::as_deref)
+                        .ok_or_else(|| ModelError::Shape { reason: String::from("an operator lacks an input") })?,
+                );
             }
             let made = node.op.apply(&inputs)?;
             for (slot, tensor) in node.outputs.iter().zip(made) {
@@ -363,14 +399,24 @@ fn find_outputs(outputs: &[Port], slots: &Slots) -> Result<(Option<usize>, usize
     }
 }
 
-fn feature_names(metadata: &[(String, String)], ports: &[&Port], inputs: &[InputPort]) -> Result<(Option<Vec<String>>, FeatureSource), ModelError> {
+fn feature_names(
+    metadata: &[(String, String)],
+    ports: &[&Port],
+    inputs: &[InputPort],
+) -> Result<(Option<Vec<String>>, FeatureSource), ModelError> {
     let width: Option<usize> = inputs.iter().map(|port| port.width).sum();
     if let Some((_, json)) = metadata.iter().find(|(key, _)| key == "feature_names") {
-        let names: Vec<String> =
-            serde_json::from_str(json).map_err(|_| ModelError::Malformed { reason: String::from("metadata `feature_names` is no JSON list of texts") })?;
+        let names: Vec<String> = serde_json::from_str(json)
+            .map_err(|_| ModelError::Malformed { reason: String::from("metadata `feature_names` is no JSON list of texts") })?;
         let distinct: std::collections::HashSet<&String> = names.iter().collect();
         if names.is_empty() || distinct.len() != names.len() || width.is_some_and(|width| width != names.len()) {
-            return Err(ModelError::Malformed { reason: format!("metadata `feature_names` has {} names, {} of them distinct, for {width:?} features", names.len(), distinct.len()) });
+            return Err(ModelError::Malformed {
+                reason: format!(
+                    "metadata `feature_names` has {} names, {} of them distinct, for {width:?} features",
+                    names.len(),
+                    distinct.len()
+                ),
+            });
         }
         return Ok((Some(names), FeatureSource::Metadata));
     }

@@ -28,7 +28,11 @@ impl Linear {
     #[must_use]
     pub fn sums(&self, row: &[f64]) -> Vec<f64> {
         let terms = |weights: &[f64]| weights.iter().zip(row).map(|(weight, value)| weight * value).sum::<f64>();
-        self.coefficients.chunks(self.features.max(1)).zip(&self.intercepts).map(|(weights, intercept)| intercept + terms(weights)).collect()
+        self.coefficients
+            .chunks(self.features.max(1))
+            .zip(&self.intercepts)
+            .map(|(weights, intercept)| intercept + terms(weights))
+            .collect()
     }
 
     pub(super) fn classifier(attributes: &Attributes<'_>) -> Result<Self, ModelError> {

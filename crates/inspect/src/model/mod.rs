@@ -76,7 +76,9 @@ impl ModelError {
             Self::Format { .. } => "export the model to ONNX and name it NAME.onnx",
             Self::Malformed { .. } => "export the model again; nothing of it was used",
             Self::TooLarge { .. } => "export a smaller model",
-            Self::UnknownOperator { .. } | Self::Unsupported { .. } => "export a tree ensemble or linear model of scikit-learn with skl2onnx, numeric features only",
+            Self::UnknownOperator { .. } | Self::Unsupported { .. } => {
+                "export a tree ensemble or linear model of scikit-learn with skl2onnx, numeric features only"
+            }
             Self::Shape { .. } => "check that the model was trained on the columns of this data",
             Self::MissingFeature { .. } => "check the feature names in the model against the columns of the data",
         }
@@ -188,6 +190,9 @@ impl std::str::FromStr for Task {
     type Err = TaskError;
 
     fn from_str(word: &str) -> Result<Self, TaskError> {
-        [Self::Binary, Self::Multiclass, Self::Regression].into_iter().find(|task| task.name() == word).ok_or_else(|| TaskError { word: word.to_owned() })
+        [Self::Binary, Self::Multiclass, Self::Regression]
+            .into_iter()
+            .find(|task| task.name() == word)
+            .ok_or_else(|| TaskError { word: word.to_owned() })
     }
 }

@@ -69,7 +69,11 @@ fn malformed(part: &'static str) -> impl Fn(WireError) -> ModelError {
 }
 
 /// Calls `read` with each field of a message.
-fn each_field<'a>(part: &'static str, message: &'a [u8], mut read: impl FnMut(u64, Wire<'a>) -> Result<(), ModelError>) -> Result<(), ModelError> {
+fn each_field<'a>(
+    part: &'static str,
+    message: &'a [u8],
+    mut read: impl FnMut(u64, Wire<'a>) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
     let mut fields = Fields::new(message);
     while let Some((number, value)) = fields.next_field().map_err(malformed(part))? {
         read(number, value)?;
@@ -244,15 +248,23 @@ impl RawTensor {
         let mut shape = Vec::with_capacity(dims.len());
         let mut count = 1_usize;
         for dim in dims {
-            let dim = usize::try_from(dim).map_err(|_| ModelError::Malformed { reason: format!("tensor `{name}` has a negative dimension") })?;
-            count = count.checked_mul(dim).filter(|count| *count <= ELEMENTS_MAX).ok_or(ModelError::TooLarge { what: "elements of a tensor", max: ELEMENTS_MAX })?;
+            let dim =
+                usize::try_from(dim).map_err(|_| ModelError::Malformed { reason: format!("tensor `{name}` has a negative dimension") })?;
+            count = count
+                .checked_mul(dim)
+                .filter(|count| *count <= ELEMENTS_MAX)
+                .ok_or(ModelError::TooLarge { what: "elements of a tensor", max: ELEMENTS_MAX })?;
             shape.push(dim);
         }
         let values = match (code, raw) {
             (8, _) => Values::Texts(texts.into_iter().map(|text| String::from_utf8_lossy(&text).into_owned()).collect()),
             (_, Some(raw)) => {
                 let elem = Elem::of_code(code)?;
-                Values::Numbers(elem, from_raw(code, &raw).ok_or_else(|| ModelError::Malformed { reason: format!("tensor `{name}` has a partial element") })?)
+                Values::Numbers(
+                    elem,
+                    from_raw(code, &raw)
+                        .ok_or_else(|| ModelError::Malformed { reason: format!("tensor `{name}` has a partial element") })?,
+                )
             }
             (1, None) => Values::Numbers(Elem::F32, floats),
             (11, None) => Values::Numbers(Elem::F64, doubles),
@@ -263,7 +275,9 @@ impl RawTensor {
             }
         };
         if values.len() != count {
-            return Err(ModelError::Malformed { reason: format!("tensor `{name}` has {} elements where its shape says {count}", values.len()) });
+            return Err(ModelError::Malformed {
+                reason: format!("tensor `{name}` has {} elements where its shape says {count}", values.len()),
+            });
         }
         Ok((name, Tensor { shape, values }))
     }

@@ -19,23 +19,46 @@ pub(super) enum Op {
     Identity,
     Cast(Option<Elem>),
     Constant(Tensor),
-    Scaler { offset: Vec<f64>, scale: Vec<f64> },
-    Imputer { values: Vec<f64>, replaced: f64 },
+    Scaler {
+        offset: Vec<f64>,
+        scale: Vec<f64>,
+    },
+    Imputer {
+        values: Vec<f64>,
+        replaced: f64,
+    },
     Normalizer(Norm),
     Binarizer(f64),
-    TreeClassifier { ensemble: TreeEnsemble, classes: Vec<String> },
+    TreeClassifier {
+        ensemble: TreeEnsemble,
+        classes: Vec<String>,
+    },
     TreeRegressor(TreeEnsemble),
-    LinearClassifier { linear: Linear, classes: Vec<String> },
+    LinearClassifier {
+        linear: Linear,
+        classes: Vec<String>,
+    },
     LinearRegressor(Linear),
     /// Also `FeatureVectorizer`.
-    Concat { axis: i64 },
+    Concat {
+        axis: i64,
+    },
     ArrayFeatureExtractor,
     Arithmetic(Arithmetic),
     Map(Function),
     MatMul,
-    Gemm { alpha: f64, beta: f64, transpose: (bool, bool) },
-    Softmax { axis: i64 },
-    ArgMax { axis: i64, keep: bool },
+    Gemm {
+        alpha: f64,
+        beta: f64,
+        transpose: (bool, bool),
+    },
+    Softmax {
+        axis: i64,
+    },
+    ArgMax {
+        axis: i64,
+        keep: bool,
+    },
     Reshape,
 }
 
@@ -64,7 +87,13 @@ impl Function {
         match self {
             Self::Sigmoid => 1.0 / (1.0 + (-value).exp()),
             // NaN stays NaN
-            Self::Relu => if value < 0.0 { 0.0 } else { value },
+            Self::Relu => {
+                if value < 0.0 {
+                    0.0
+                } else {
+                    value
+                }
+            }
             Self::Tanh => value.tanh(),
             Self::Exp => value.exp(),
             Self::Neg => -value,
@@ -142,7 +171,9 @@ impl Op {
                 transpose: (attributes.integer("transA").unwrap_or(0) != 0, attributes.integer("transB").unwrap_or(0) != 0),
             },
             "Softmax" => Self::Softmax { axis: attributes.integer("axis").unwrap_or(-1) },
-            "ArgMax" => Self::ArgMax { axis: attributes.integer("axis").unwrap_or(0), keep: attributes.integer("keepdims").unwrap_or(1) != 0 },
+            "ArgMax" => {
+                Self::ArgMax { axis: attributes.integer("axis").unwrap_or(0), keep: attributes.integer("keepdims").unwrap_or(1) != 0 }
+            }
             "Reshape" => Self::Reshape,
             operator => return Err(ModelError::UnknownOperator { operator: operator.to_owned() }),
         })
@@ -150,7 +181,16 @@ impl Op {
 
     /// Whether column j of the output depends on column j of the one data input alone.
     pub(super) fn is_columnwise(&self) -> bool {
-        matches!(self, Self::Identity | Self::Cast(Some(_)) | Self::Scaler { .. } | Self::Imputer { .. } | Self::Binarizer(_) | Self::Map(_) | Self::Arithmetic(_))
+        matches!(
+            self,
+            Self::Identity
+                | Self::Cast(Some(_))
+                | Self::Scaler { .. }
+                | Self::Imputer { .. }
+                | Self::Binarizer(_)
+                | Self::Map(_)
+                | Self::Arithmetic(_)
+        )
     }
 
     /// Class labels, where the operator knows them.
@@ -164,7 +204,8 @@ impl Op {
     /// Applies the operator.
     pub(super) fn apply(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, ModelError> {
         let first = || inputs.first().copied().ok_or_else(|| ModelError::Shape { reason: String::from("an operator without input") });
-        let second = || inputs.get(1).copied().ok_or_else(|| ModelError::Shape { reason: String::from("an operator without its second input") });
+        let second =
+            || inputs.get(1).copied().ok_or_else(|| ModelError::Shape { reason: String::from("an operator without its second input") });
         Ok(vec![match self {
             Self::Identity => first()?.clone(),
             Self::Constant(tensor) => tensor.clone(),
@@ -210,7 +251,9 @@ fn cast(input: &Tensor, to: Option<Elem>) -> Result<Tensor, ModelError> {
             let numbers: Result<Vec<f64>, _> = texts.iter().map(|text| text.parse()).collect();
             Values::Numbers(elem, numbers.map_err(|_| ModelError::Shape { reason: String::from("a cast of text that is no number") })?)
         }
-        (Values::Numbers(Elem::F32 | Elem::F64, _), None) => return Err(ModelError::Unsupported { what: String::from("a cast of numbers to text") }),
+        (Values::Numbers(Elem::F32 | Elem::F64, _), None) => {
+            return Err(ModelError::Unsupported { what: String::from("a cast of numbers to text") });
+        }
     };
     Ok(Tensor { shape: input.shape.clone(), values })
 }
@@ -224,7 +267,8 @@ fn per_column(list: &[f64], column: usize) -> Result<f64, ModelError> {
 fn each_cell(input: &Tensor, function: impl Fn(usize, f64) -> Result<f64, ModelError>) -> Result<(usize, usize, Vec<f64>), ModelError> {
     let (rows, columns) = input.matrix()?;
     let (_, numbers) = input.numbers()?;
-    let out: Result<Vec<f64>, _> = numbers.chunks(columns.max(1)).flat_map(|row| row.iter().enumerate()).map(|(column, value)| function(column, *value)).collect();
+    let out: Result<Vec<f64>, _> =
+        numbers.chunks(columns.max(1)).flat_map(|row| row.iter().enumerate()).map(|(column, value)| function(column, *value)).collect();
     Ok((rows, columns, out?))
 }
 
@@ -241,7 +285,11 @@ fn scaler(input: &Tensor, offset: &[f64], scale: &[f64]) -> Result<Tensor, Model
 fn impute(input: &Tensor, values: &[f64], replaced: f64) -> Result<Tensor, ModelError> {
     let (elem, _) = input.numbers()?;
     #[expect(clippy::float_cmp, reason = "the replaced value is compared exactly")]
-    let (rows, columns, out) = each_cell(input, |column, value| if value == replaced || (value.is_nan() && replaced.is_nan()) { per_column(values, column) } else { Ok(value) })?;
+    let (rows, columns, out) =
+        each_cell(
+            input,
+            |column, value| if value == replaced || (value.is_nan() && replaced.is_nan()) { per_column(values, column) } else { Ok(value) },
+        )?;
     Tensor::new(vec![rows, columns], elem, out)
 }
 
@@ -252,7 +300,12 @@ fn rows_of(input: &Tensor, needed: usize) -> Result<(usize, impl Iterator<Item =
         return Err(ModelError::Shape { reason: format!("the model uses {needed} features and got {columns}") });
     }
     let (elem, numbers) = input.numbers()?;
-    Ok((rows, numbers.chunks(columns.max(1)).map(move |row| row.iter().map(|value| if elem == Elem::F64 { *value } else { to_f32(*value) }).collect())))
+    Ok((
+        rows,
+        numbers
+            .chunks(columns.max(1))
+            .map(move |row| row.iter().map(|value| if elem == Elem::F64 { *value } else { to_f32(*value) }).collect()),
+    ))
 }
 
 /// The scores of two classes from the one sum that decides between them.
@@ -301,7 +354,10 @@ fn tree_values(ensemble: &TreeEnsemble, input: &Tensor) -> Result<Tensor, ModelE
 }
 
 fn bounded(rows: usize, columns: usize) -> Result<(), ModelError> {
-    rows.checked_mul(columns).filter(|count| *count <= ELEMENTS_MAX).map(|_| ()).ok_or(ModelError::TooLarge { what: "elements of a tensor", max: ELEMENTS_MAX })
+    rows.checked_mul(columns)
+        .filter(|count| *count <= ELEMENTS_MAX)
+        .map(|_| ())
+        .ok_or(ModelError::TooLarge { what: "elements of a tensor", max: ELEMENTS_MAX })
 }
 
 fn linear_classes(linear: &Linear, classes: &[String], input: &Tensor) -> Result<Vec<Tensor>, ModelError> {

@@ -61,7 +61,9 @@ pub(super) fn broadcast(arithmetic: Arithmetic, a: &Tensor, b: &Tensor) -> Resul
             Arithmetic::Add => p + q,
             Arithmetic::Sub => p - q,
             Arithmetic::Mul => p * q,
-            Arithmetic::Div if elem == Elem::Integer && q == 0.0 => return Err(ModelError::Shape { reason: String::from("an integer division by zero") }),
+            Arithmetic::Div if elem == Elem::Integer && q == 0.0 => {
+                return Err(ModelError::Shape { reason: String::from("an integer division by zero") });
+            }
             Arithmetic::Div => p / q,
         };
         out.push(elem.hold(value));
@@ -166,8 +168,12 @@ pub(super) fn extract(x: &Tensor, y: &Tensor) -> Result<Tensor, ModelError> {
     let shape = vec![rows, indices.len()];
     elements(&shape)?;
     let values = match &x.values {
-        Values::Numbers(elem, numbers) => Values::Numbers(*elem, (0..rows).flat_map(|row| indices.iter().map(move |index| numbers[row * columns + index])).collect()),
-        Values::Texts(texts) => Values::Texts((0..rows).flat_map(|row| indices.iter().map(move |index| texts[row * columns + index].clone())).collect()),
+        Values::Numbers(elem, numbers) => {
+            Values::Numbers(*elem, (0..rows).flat_map(|row| indices.iter().map(move |index| numbers[row * columns + index])).collect())
+        }
+        Values::Texts(texts) => {
+            Values::Texts((0..rows).flat_map(|row| indices.iter().map(move |index| texts[row * columns + index].clone())).collect())
+        }
     };
     Ok(Tensor { shape, values })
 }

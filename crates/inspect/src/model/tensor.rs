@@ -98,7 +98,10 @@ impl Tensor {
     /// Applies a function to each number; the element type stays.
     pub(super) fn map(&self, function: impl Fn(f64) -> f64) -> Result<Self, ModelError> {
         let (elem, numbers) = self.numbers()?;
-        Ok(Self { shape: self.shape.clone(), values: Values::Numbers(elem, numbers.iter().map(|value| elem.hold(function(*value))).collect()) })
+        Ok(Self {
+            shape: self.shape.clone(),
+            values: Values::Numbers(elem, numbers.iter().map(|value| elem.hold(function(*value))).collect()),
+        })
     }
 }
 

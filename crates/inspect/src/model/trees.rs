@@ -163,7 +163,13 @@ impl TreeEnsemble {
     pub(super) fn classifier(attributes: &Attributes<'_>, classes: usize) -> Result<Self, ModelError> {
         let mut ensemble = Self::read(attributes, ["class_treeids", "class_nodeids", "class_ids", "class_weights"], classes)?;
         let mut used = vec![false; classes];
-        for (class, _) in ensemble.trees.iter().flat_map(|tree| &tree.nodes).filter_map(|node| if let TreeNode::Leaf(weights) = node { Some(weights) } else { None }).flatten() {
+        for (class, _) in ensemble
+            .trees
+            .iter()
+            .flat_map(|tree| &tree.nodes)
+            .filter_map(|node| if let TreeNode::Leaf(weights) = node { Some(weights) } else { None })
+            .flatten()
+        {
             if let Some(used) = used.get_mut(*class) {
                 *used = true;
             }
@@ -207,7 +213,14 @@ impl TreeEnsemble {
             return Err(ModelError::Malformed { reason: String::from("more base values than outputs") });
         }
         let weights_positive = builder.leaves.values().flatten().all(|(_, weight)| *weight >= 0.0);
-        let features = builder.feature.iter().zip(&builder.comparison).filter(|(_, mode)| mode.is_some()).map(|(feature, _)| feature + 1).max().unwrap_or(0);
+        let features = builder
+            .feature
+            .iter()
+            .zip(&builder.comparison)
+            .filter(|(_, mode)| mode.is_some())
+            .map(|(feature, _)| feature + 1)
+            .max()
+            .unwrap_or(0);
         Ok(Self { trees: builder.trees()?, outputs, base, aggregate, post: post_transform(attributes)?, weights_positive, features })
     }
 }
@@ -283,7 +296,12 @@ impl Builder {
         })
     }
 
-    fn add_leaves(&mut self, attributes: &Attributes<'_>, [trees, nodes, ids, weights]: [&str; 4], outputs: usize) -> Result<(), ModelError> {
+    fn add_leaves(
+        &mut self,
+        attributes: &Attributes<'_>,
+        [trees, nodes, ids, weights]: [&str; 4],
+        outputs: usize,
+    ) -> Result<(), ModelError> {
         let (trees, nodes, ids) = (attributes.integers(trees), attributes.integers(nodes), attributes.integers(ids));
         let values = attributes.floats_or_tensor(weights)?;
         if trees.len() != nodes.len() || nodes.len() != ids.len() || ids.len() != values.len() {
@@ -294,7 +312,9 @@ impl Builder {
             let place = place.filter(|place| self.comparison.get(*place).is_some_and(Option::is_none));
             let output = usize::try_from(*id).ok().filter(|output| *output < outputs);
             let (Some(place), Some(output)) = (place, output) else {
-                return Err(ModelError::Malformed { reason: format!("a leaf weight names node {node} of tree {tree} and output {id}, which do not exist") });
+                return Err(ModelError::Malformed {
+                    reason: format!("a leaf weight names node {node} of tree {tree} and output {id}, which do not exist"),
+                });
             };
             self.leaves.entry(place).or_default().push((output, weight));
         }

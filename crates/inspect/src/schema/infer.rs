@@ -108,11 +108,14 @@ impl Learned {
 
     fn widen_whole(&mut self, value: i64) {
         let (low, high) = match self.rule.bounds {
-            Bounds::Integer { min: Some(min), max: Some(max) } | Bounds::Timestamp { min: Some(min), max: Some(max) } => (min.min(value), max.max(value)),
+            Bounds::Integer { min: Some(min), max: Some(max) } | Bounds::Timestamp { min: Some(min), max: Some(max) } => {
+                (min.min(value), max.max(value))
+            }
             _ => (value, value),
         };
         let (min, max) = (Some(low), Some(high));
-        self.rule.bounds = if self.rule.data_type == DataType::Integer { Bounds::Integer { min, max } } else { Bounds::Timestamp { min, max } };
+        self.rule.bounds =
+            if self.rule.data_type == DataType::Integer { Bounds::Integer { min, max } } else { Bounds::Timestamp { min, max } };
     }
 
     fn widen_number(&mut self, value: f64) {
@@ -145,6 +148,10 @@ fn whole(batch: &Batch, place: usize, data_type: DataType) -> Vec<Option<i64>> {
         Column::Integers(array) => array.iter().collect(),
         Column::Timestamps(array) => array.iter().collect(),
         Column::Texts(array) | Column::Strings(array) => array.iter().map(|cell| cell.and_then(parse)).collect(),
-        _ => batch.texts(place).iter().map(|cell| cell.as_ref().and_then(|text| canonical(data_type, text)).and_then(|text| parse_integer(&text))).collect(),
+        _ => batch
+            .texts(place)
+            .iter()
+            .map(|cell| cell.as_ref().and_then(|text| canonical(data_type, text)).and_then(|text| parse_integer(&text)))
+            .collect(),
     }
 }

@@ -80,7 +80,9 @@ impl<'a> NodeReader<'a> {
             return Err(place.fault(format!("nested deeper than {DEPTH_MAX}")));
         }
         match event {
-            Event::Scalar(_, _, _, Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => Err(place.fault("tags are not allowed")),
+            Event::Scalar(_, _, _, Some(_)) | Event::SequenceStart(_, Some(_)) | Event::MappingStart(_, Some(_)) => {
+                Err(place.fault("tags are not allowed"))
+            }
             Event::Alias(_) => Err(place.fault("aliases are not allowed")),
             Event::Scalar(_, _, anchor, _) | Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) if anchor != 0 => {
                 Err(place.fault("anchors are not allowed"))

@@ -119,7 +119,9 @@ fn read_column(name: &str, at: Place, value: Node, faults: &mut Faults) -> Optio
     let Some(data_type) = DataType::ALL.into_iter().find(|known| known.name() == word) else {
         let known = DataType::ALL.map(DataType::name);
         let near = nearest(word, known.into_iter()).map(|near| format!("; did you mean `{near}`?"));
-        faults.push(kind.2.place().fault(format!("unknown type `{word}`{}", near.unwrap_or_else(|| format!("; known are {}", known.join(", "))))));
+        faults.push(
+            kind.2.place().fault(format!("unknown type `{word}`{}", near.unwrap_or_else(|| format!("; known are {}", known.join(", "))))),
+        );
         return None;
     };
     let mut rule = ColumnRule::new(name, data_type);

@@ -37,7 +37,8 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 /// A JSON string is a YAML double-quoted scalar; plain words stay bare.
 fn quoted(text: &str) -> String {
     let mut bytes = text.bytes();
-    let bare = bytes.next().is_some_and(|first| first.is_ascii_alphabetic()) && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let bare =
+        bytes.next().is_some_and(|first| first.is_ascii_alphabetic()) && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let keyword = matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n");
     if bare && !keyword { text.to_owned() } else { escape(text) }
 }
@@ -68,7 +69,9 @@ fn rule_parts(rule: &ColumnRule) -> Vec<String> {
         Bounds::None => {}
         Bounds::Integer { min, max } => push_bounds(&mut parts, min.map(|v| v.to_string()), max.map(|v| v.to_string())),
         Bounds::Number { min, max } => push_bounds(&mut parts, min.map(|v| format!("{v:?}")), max.map(|v| format!("{v:?}"))),
-        Bounds::Timestamp { min, max } => push_bounds(&mut parts, min.map(|v| escape(&timestamp_text(v))), max.map(|v| escape(&timestamp_text(v)))),
+        Bounds::Timestamp { min, max } => {
+            push_bounds(&mut parts, min.map(|v| escape(&timestamp_text(v))), max.map(|v| escape(&timestamp_text(v))))
+        }
     }
     if let Some(categories) = &rule.categories {
         let spelled: Vec<String> = categories

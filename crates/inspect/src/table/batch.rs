@@ -79,7 +79,9 @@ impl Batch {
             DataType::Int64 => Column::Integers(array.as_primitive::<Int64Type>()),
             DataType::Float64 => Column::Numbers(array.as_primitive::<Float64Type>()),
             DataType::Boolean => Column::Booleans(array.as_boolean()),
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None) => Column::Timestamps(array.as_primitive::<TimestampMicrosecondType>()),
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None) => {
+                Column::Timestamps(array.as_primitive::<TimestampMicrosecondType>())
+            }
             DataType::Utf8 => match encoding {
                 Encoding::Native => Column::Strings(array.as_string::<i32>()),
                 Encoding::Text => Column::Texts(array.as_string::<i32>()),
@@ -115,7 +117,9 @@ impl Batch {
     pub fn texts(&self, place: usize) -> Vec<Option<Cow<'_, str>>> {
         let mut cells: Vec<Option<Cow<'_, str>>> = match self.column(place) {
             Column::Integers(array) => array.iter().map(|cell| cell.map(|value| Cow::Owned(value.to_string()))).collect(),
-            Column::Numbers(array) => array.iter().map(|cell| cell.filter(|value| !value.is_nan()).map(|value| Cow::Owned(value.to_string()))).collect(),
+            Column::Numbers(array) => {
+                array.iter().map(|cell| cell.filter(|value| !value.is_nan()).map(|value| Cow::Owned(value.to_string()))).collect()
+            }
             Column::Booleans(array) => array.iter().map(|cell| cell.map(|value| Cow::Owned(value.to_string()))).collect(),
             Column::Timestamps(array) => array.iter().map(|cell| cell.map(|value| Cow::Owned(value.to_string()))).collect(),
             Column::Strings(array) | Column::Json(array) => array.iter().map(|cell| cell.map(Cow::Borrowed)).collect(),

@@ -39,7 +39,8 @@ pub(crate) fn survey(name: &str, input: &Input) -> Result<(Vec<FileColumn>, u64)
     if input.bytes() == 0 {
         return Err(TableError::Malformed { file: name.to_owned(), reason: String::from("it is empty: not even a header line") });
     }
-    let (header, _) = CsvFormat::default().with_header(true).infer_schema(input.lines(), Some(0)).map_err(|error| malformed(name, &error))?;
+    let (header, _) =
+        CsvFormat::default().with_header(true).infer_schema(input.lines(), Some(0)).map_err(|error| malformed(name, &error))?;
     let names: Vec<&str> = header.fields().iter().map(|field| field.name().as_str()).collect();
     let mut kinds = vec![ColumnKind::Empty; names.len()];
     let mut rows = 0_u64;
@@ -56,7 +57,8 @@ pub(crate) fn survey(name: &str, input: &Input) -> Result<(Vec<FileColumn>, u64)
             }
         }
     }
-    let columns = names.iter().zip(kinds).map(|(column, kind)| FileColumn { name: (*column).to_owned(), kind, encoding: Encoding::Text }).collect();
+    let columns =
+        names.iter().zip(kinds).map(|(column, kind)| FileColumn { name: (*column).to_owned(), kind, encoding: Encoding::Text }).collect();
     Ok((columns, rows))
 }
 

@@ -29,11 +29,16 @@ impl Format {
             "csv" => Ok(Self::Csv),
             "jsonl" | "ndjson" => Ok(Self::JsonLines),
             "parquet" | "pq" => Ok(Self::Parquet),
-            "gz" | "zst" | "bz2" | "xz" | "zip" | "lz4" => {
-                Err(TableError::Unsupported { file: name.to_owned(), reason: format!("compressed files (`.{extension}`) are not supported yet") })
+            "gz" | "zst" | "bz2" | "xz" | "zip" | "lz4" => Err(TableError::Unsupported {
+                file: name.to_owned(),
+                reason: format!("compressed files (`.{extension}`) are not supported yet"),
+            }),
+            _ if lower.contains('.') => {
+                Err(TableError::Unsupported { file: name.to_owned(), reason: format!("format `.{extension}` is not supported") })
             }
-            _ if lower.contains('.') => Err(TableError::Unsupported { file: name.to_owned(), reason: format!("format `.{extension}` is not supported") }),
-            _ => Err(TableError::Unsupported { file: name.to_owned(), reason: String::from("a file without extension has no known format") }),
+            _ => {
+                Err(TableError::Unsupported { file: name.to_owned(), reason: String::from("a file without extension has no known format") })
+            }
         }
     }
 

@@ -264,7 +264,10 @@ fn array_of(column: &FileColumn, cells: &[Cell]) -> ArrayRef {
             let mut builder = Float64Builder::new();
             cells.iter().for_each(|cell| {
                 builder.append_option(match cell {
-                    #[expect(clippy::cast_precision_loss, reason = "a column with fractions holds f64; integers beyond 2^53 are rounded as the format does")]
+                    #[expect(
+                        clippy::cast_precision_loss,
+                        reason = "a column with fractions holds f64; integers beyond 2^53 are rounded as the format does"
+                    )]
                     Cell::Integer(value) => Some(*value as f64),
                     Cell::Number(value) => Some(*value),
                     _ => None,

@@ -208,7 +208,13 @@ mod tests {
 
     #[test]
     fn timestamps_round_trip() {
-        for text in ["1970-01-01T00:00:00Z", "1969-12-31T23:59:59.999999Z", "2024-02-29T12:34:56Z", "2026-11-21T00:00:00.000001Z", "1700-03-01T00:00:00Z"] {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "1969-12-31T23:59:59.999999Z",
+            "2024-02-29T12:34:56Z",
+            "2026-11-21T00:00:00.000001Z",
+            "1700-03-01T00:00:00Z",
+        ] {
             assert_eq!(parse_timestamp(text).map(timestamp_text).as_deref(), Some(text));
         }
         assert_eq!(parse_timestamp("2026-06-01"), parse_timestamp("2026-06-01T00:00:00Z"));

@@ -138,10 +138,10 @@ impl Dataset {
 
     /// The place of a column.
     pub fn column_place(&self, name: &str) -> Result<usize, TableError> {
-        self.columns
-            .iter()
-            .position(|column| column.name == name)
-            .ok_or_else(|| TableError::UnknownColumn { column: name.to_owned(), near: nearest(name, self.columns.iter().map(|c| c.name.as_str())) })
+        self.columns.iter().position(|column| column.name == name).ok_or_else(|| TableError::UnknownColumn {
+            column: name.to_owned(),
+            near: nearest(name, self.columns.iter().map(|c| c.name.as_str())),
+        })
     }
 
     /// Streams all rows with all columns.
@@ -181,7 +181,8 @@ impl Batches<'_> {
         let mut wanted = Vec::new();
         let mut columns = Vec::with_capacity(self.columns.len());
         for asked in &self.columns {
-            let found = file.places.get(*asked).copied().flatten().and_then(|place| file.columns.get(place).map(|column| (place, column.encoding)));
+            let found =
+                file.places.get(*asked).copied().flatten().and_then(|place| file.columns.get(place).map(|column| (place, column.encoding)));
             columns.push(found.map(|(place, encoding)| {
                 wanted.push(place);
                 (wanted.len() - 1, encoding)
@@ -203,7 +204,11 @@ impl Batches<'_> {
                 self.current = None;
                 continue;
             };
-            let columns = current.columns.iter().map(|column| column.and_then(|(place, encoding)| arrays.get(place).map(|array| (array.clone(), encoding)))).collect();
+            let columns = current
+                .columns
+                .iter()
+                .map(|column| column.and_then(|(place, encoding)| arrays.get(place).map(|array| (array.clone(), encoding))))
+                .collect();
             let batch = Batch::new(current.place, current.first_row, rows, columns);
             current.first_row += u64::try_from(rows).unwrap_or(u64::MAX);
             return Ok(Some(batch));

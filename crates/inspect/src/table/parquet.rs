@@ -47,12 +47,17 @@ fn kind_of_type(data_type: &DataType) -> (ColumnKind, Option<DataType>) {
             (ColumnKind::Integer, Some(DataType::Int64))
         }
         DataType::Float64 => (ColumnKind::Number, None),
-        DataType::Float16 | DataType::Float32 | DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
-            (ColumnKind::Number, Some(DataType::Float64))
-        }
+        DataType::Float16
+        | DataType::Float32
+        | DataType::Decimal32(..)
+        | DataType::Decimal64(..)
+        | DataType::Decimal128(..)
+        | DataType::Decimal256(..) => (ColumnKind::Number, Some(DataType::Float64)),
         DataType::Utf8 => (ColumnKind::String, None),
         DataType::LargeUtf8 | DataType::Utf8View => (ColumnKind::String, Some(DataType::Utf8)),
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => (ColumnKind::Timestamp, Some(DataType::Timestamp(TimeUnit::Microsecond, None))),
+        DataType::Date32 | DataType::Date64 | DataType::Timestamp(..) => {
+            (ColumnKind::Timestamp, Some(DataType::Timestamp(TimeUnit::Microsecond, None)))
+        }
         DataType::Dictionary(_, value) => match kind_of_type(value) {
             (ColumnKind::Nested, _) => (ColumnKind::Nested, None),
             (kind, target) => (kind, Some(target.unwrap_or_else(|| value.as_ref().clone()))),
@@ -69,7 +74,8 @@ pub(crate) fn survey(name: &str, input: &Input) -> Result<(Vec<FileColumn>, u64)
         .iter()
         .map(|field| FileColumn { name: field.name().clone(), kind: kind_of_type(field.data_type()).0, encoding: Encoding::Native })
         .collect();
-    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).map_err(|_| malformed(name, "its number of rows is negative"))?;
+    let rows =
+        u64::try_from(builder.metadata().file_metadata().num_rows()).map_err(|_| malformed(name, "its number of rows is negative"))?;
     Ok((columns, rows))
 }
 

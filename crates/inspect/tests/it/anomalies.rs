@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::support::{data, text_data};
 
 fn plain(rows: u32) -> String {
-    let row = |row: u32| format!("{},{},{}\n", 20 + row * 7 % 60, f64::from(row * 13 % 100) / 10.0, if row.is_multiple_of(3) { "x" } else { "y" });
+    let row = |row: u32| {
+        format!("{},{},{}\n", 20 + row * 7 % 60, f64::from(row * 13 % 100) / 10.0, if row.is_multiple_of(3) { "x" } else { "y" })
+    };
     format!("age,amount,kind\n{}", (0..rows).map(row).collect::<String>())
 }
 

@@ -52,7 +52,10 @@ fn columns_that_come_go_or_change_kind_count_as_drifted() {
     let reference = text_data("r.csv", &format!("a,b,c\n{}", rows(&["1,1,x"; 50]))).unwrap();
     let current = text_data("c.csv", &format!("a,b,d\n{}", rows(&["1,z,x"; 50]))).unwrap();
     let report = drift::run(&reference, &current, &[]).unwrap();
-    assert_eq!((report.facts["features"].clone(), report.facts["drifted"].clone(), report.facts["columns_changed"].clone()), (json!(4), json!(3), json!(3)));
+    assert_eq!(
+        (report.facts["features"].clone(), report.facts["drifted"].clone(), report.facts["columns_changed"].clone()),
+        (json!(4), json!(3), json!(3))
+    );
     assert!(report.facts["max_psi"].as_f64().unwrap() > 10.0);
     let ignored: Vec<String> = ["a", "b", "c", "d"].map(String::from).to_vec();
     assert_eq!(drift::run(&reference, &current, &ignored).unwrap_err().code(), "check/nothing-to-compare");
@@ -62,17 +65,29 @@ fn columns_that_come_go_or_change_kind_count_as_drifted() {
 fn nulls_that_appear_are_drift() {
     let reference: String = (0..400).map(|row| format!("{row},x\n")).collect();
     let current: String = (0..400).map(|row| if row % 2 == 0 { String::from(",x\n") } else { format!("{row},x\n") }).collect();
-    let report = drift::run(&text_data("r.csv", &format!("a,b\n{reference}")).unwrap(), &text_data("c.csv", &format!("a,b\n{current}")).unwrap(), &[]).unwrap();
+    let report = drift::run(
+        &text_data("r.csv", &format!("a,b\n{reference}")).unwrap(),
+        &text_data("c.csv", &format!("a,b\n{current}")).unwrap(),
+        &[],
+    )
+    .unwrap();
     assert_eq!(report.facts["drifted"], json!(1), "{:?}", report.facts);
     let gone: String = "NaN,x\n".repeat(400);
-    let report = drift::run(&text_data("r.csv", &format!("a,b\n{reference}")).unwrap(), &text_data("c.csv", &format!("a,b\n{gone}")).unwrap(), &[]).unwrap();
+    let report =
+        drift::run(&text_data("r.csv", &format!("a,b\n{reference}")).unwrap(), &text_data("c.csv", &format!("a,b\n{gone}")).unwrap(), &[])
+            .unwrap();
     assert_eq!(report.facts["drifted"], json!(1), "{:?}", report.facts);
 }
 
 #[test]
 fn identifiers_do_not_look_like_drift() {
     let ids = |from: u32| (from..from + 3_000).map(|id| format!("id{id}\n")).collect::<String>();
-    let report = drift::run(&text_data("r.csv", &format!("a\n{}", ids(0))).unwrap(), &text_data("c.csv", &format!("a\n{}", ids(9_000))).unwrap(), &[]).unwrap();
+    let report = drift::run(
+        &text_data("r.csv", &format!("a\n{}", ids(0))).unwrap(),
+        &text_data("c.csv", &format!("a\n{}", ids(9_000))).unwrap(),
+        &[],
+    )
+    .unwrap();
     assert_eq!(report.facts["drifted"], json!(0));
 }
 
@@ -80,6 +95,8 @@ fn identifiers_do_not_look_like_drift() {
 fn a_new_category_with_weight_is_drift() {
     let reference: String = "a\n".repeat(500) + &"b\n".repeat(500);
     let current: String = "a\n".repeat(500) + &"b\n".repeat(350) + &"evil\n".repeat(150);
-    let report = drift::run(&text_data("r.csv", &format!("k\n{reference}")).unwrap(), &text_data("c.csv", &format!("k\n{current}")).unwrap(), &[]).unwrap();
+    let report =
+        drift::run(&text_data("r.csv", &format!("k\n{reference}")).unwrap(), &text_data("c.csv", &format!("k\n{current}")).unwrap(), &[])
+            .unwrap();
     assert_eq!(report.facts["drifted"], json!(1));
 }

@@ -49,7 +49,9 @@ fn reports_name_their_method_and_add_up() {
         ("gb_reg", "diabetes", "tree_shap", "value"),
         ("scaled_linear", "diabetes", "linear", "value"),
     ] {
-        let report = explain::run(&model(name), &data(&format!("{table}.csv")), &data(&format!("{table}_background.parquet")), "target", "shap").unwrap();
+        let report =
+            explain::run(&model(name), &data(&format!("{table}.csv")), &data(&format!("{table}_background.parquet")), "target", "shap")
+                .unwrap();
         assert_eq!((report.facts["method"].as_str().unwrap(), report.facts["explained"].as_str().unwrap()), (method, kind), "{name}");
         assert!(report.facts["additivity_error"].as_f64().unwrap() < 1e-12, "{name}");
         let share = report.facts["top_share"].as_f64().unwrap();

@@ -72,10 +72,13 @@ fn mutated_models_never_panic() {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(seed >> 33).unwrap()
     };
-    let originals: Vec<(Vec<u8>, Matrix)> = [("gb", "cancer"), ("logreg", "cancer"), ("mlp", "cancer"), ("et3", "wine"), ("imputed_tree", "cancer"), ("linear", "diabetes")]
-        .iter()
-        .map(|(name, table)| (std::fs::read(fixture(&format!("{name}.onnx"))).unwrap(), matrix(&data(&format!("{table}.csv")), "target")))
-        .collect();
+    let originals: Vec<(Vec<u8>, Matrix)> =
+        [("gb", "cancer"), ("logreg", "cancer"), ("mlp", "cancer"), ("et3", "wine"), ("imputed_tree", "cancer"), ("linear", "diabetes")]
+            .iter()
+            .map(|(name, table)| {
+                (std::fs::read(fixture(&format!("{name}.onnx"))).unwrap(), matrix(&data(&format!("{table}.csv")), "target"))
+            })
+            .collect();
     let (mut refused, mut ran) = (0, 0);
     for round in 0..2_000 {
         let (original, rows) = &originals[round % originals.len()];

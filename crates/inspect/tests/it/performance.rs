@@ -42,7 +42,8 @@ fn metrics_equal_the_library() {
 #[test]
 fn intervals_are_of_the_right_width_and_repeat() {
     let report = run("logreg", "cancer.csv", Task::Binary);
-    let (accuracy, low, high) = (value(&report, "accuracy", "value"), value(&report, "accuracy", "low"), value(&report, "accuracy", "high"));
+    let (accuracy, low, high) =
+        (value(&report, "accuracy", "value"), value(&report, "accuracy", "low"), value(&report, "accuracy", "high"));
     let normal = 1.96 * (accuracy * (1.0 - accuracy) / 60.0).sqrt();
     assert!(((high - low) / 2.0 - normal).abs() < 0.02, "{low} {accuracy} {high}, normal approximation ± {normal}");
     assert_eq!(report, run("logreg", "cancer.csv", Task::Binary));
@@ -89,7 +90,8 @@ fn what_does_not_fit_is_refused() {
 #[test]
 fn an_undefined_metric_is_absent_and_said_so() {
     let csv = std::fs::read_to_string(crate::support::fixture("cancer.csv")).unwrap();
-    let one_class: String = csv.lines().enumerate().filter(|(line, text)| *line == 0 || text.ends_with(",1")).map(|(_, text)| format!("{text}\n")).collect();
+    let one_class: String =
+        csv.lines().enumerate().filter(|(line, text)| *line == 0 || text.ends_with(",1")).map(|(_, text)| format!("{text}\n")).collect();
     let report = performance::run(&model("rf"), &text_data("t.csv", &one_class).unwrap(), "target", Task::Binary).unwrap();
     let metrics = report.facts["metrics"].as_object().unwrap();
     assert!(!metrics.contains_key("auc") && !metrics.contains_key("balanced_accuracy") && metrics.contains_key("accuracy"));

@@ -27,7 +27,13 @@ fn facts_are_documented() {
     let schema = seaworthy_inspect::schema::DataSchema::infer(&known).unwrap();
     let on_rows = performance::run(&model, &rows, "target", Task::Binary).unwrap();
     let drifted = drift::run(&known, &rows, &[]).unwrap();
-    let inputs = seaworthy_inspect::score::ScoreInputs { chain: Some(true), performance: Some(&on_rows), performance_on_reference: Some(&on_rows), drift: Some(&drifted), explain: None };
+    let inputs = seaworthy_inspect::score::ScoreInputs {
+        chain: Some(true),
+        performance: Some(&on_rows),
+        performance_on_reference: Some(&on_rows),
+        drift: Some(&drifted),
+        explain: None,
+    };
     let score = seaworthy_inspect::score::run(&inputs).unwrap();
     let reports = [
         data_schema::run(&rows, &schema).unwrap(),

@@ -47,7 +47,12 @@ fn each_rule_counts_what_breaks_it() {
         ("pattern", String::from("04,1,1,1,,true\n"), only(&[("types", 1)]), 1),
         ("unique", String::from("003,1,1,1,,true\n"), only(&[("unique", 1)]), 1),
         ("nulls over the bound", String::from("004,1,NaN,1,,true\n005,1,,1,,true\n"), only(&[("nulls", 1)]), 0),
-        ("several in one row", String::from("003,-1,x,9,,\n"), only(&[("types", 1), ("range", 1), ("category", 1), ("nulls", 1), ("unique", 1)]), 1),
+        (
+            "several in one row",
+            String::from("003,-1,x,9,,\n"),
+            only(&[("types", 1), ("range", 1), ("category", 1), ("nulls", 1), ("unique", 1)]),
+            1,
+        ),
     ];
     for (name, more, wanted, rows) in cases {
         let (found, violating, messages) = violations(&format!("id,age,weight,sex,when,ok\n{good}{more}"), "t.csv");
@@ -65,7 +70,8 @@ fn columns_and_rows_are_counted() {
 
 #[test]
 fn json_strings_are_no_numbers() {
-    let rows = "{\"id\":\"001\",\"age\":\"30\",\"weight\":1,\"sex\":1,\"ok\":true}\n{\"id\":2,\"age\":30,\"weight\":1.5,\"sex\":1,\"ok\":true}\n";
+    let rows =
+        "{\"id\":\"001\",\"age\":\"30\",\"weight\":1,\"sex\":1,\"ok\":true}\n{\"id\":2,\"age\":30,\"weight\":1.5,\"sex\":1,\"ok\":true}\n";
     let (found, violating, _) = violations(rows, "t.jsonl");
     assert_eq!((found, violating), (only(&[("types", 2)]), 2));
 }
@@ -142,7 +148,11 @@ fn an_inferred_schema_holds_for_its_table_and_round_trips() {
         assert_eq!(report.facts["violations_total"], json!(0), "{name}");
         assert!(report.findings.is_empty());
     }
-    let odd = text_data("o.csv", "\"a: b\",true,\"\"\"q\"\"\",é\u{85},t,big\n\"x, y\",yes,{z},\"- 1\",1999-12-31T23:59:59.5Z,1e300\n,no,',\"#\",2000-01-01,-0.0\n").unwrap();
+    let odd = text_data(
+        "o.csv",
+        "\"a: b\",true,\"\"\"q\"\"\",é\u{85},t,big\n\"x, y\",yes,{z},\"- 1\",1999-12-31T23:59:59.5Z,1e300\n,no,',\"#\",2000-01-01,-0.0\n",
+    )
+    .unwrap();
     let schema = DataSchema::infer(&odd).unwrap();
     assert_eq!(DataSchema::parse_yaml(&schema.to_yaml()).unwrap(), schema, "{}", schema.to_yaml());
     assert_eq!(data_schema::run(&odd, &schema).unwrap().facts["violations_total"], json!(0));

@@ -10,7 +10,9 @@ use crate::support::{data, model};
 
 #[test]
 fn parts_fall_linearly_from_their_bound_to_twice_it() {
-    for (measured, value) in [(0.0, 1.0), (0.25, 1.0), (0.375, 0.5), (0.5, 0.0), (9.0, 0.0), (f64::NAN, 0.0), (f64::INFINITY, 0.0), (-1.0, 1.0)] {
+    for (measured, value) in
+        [(0.0, 1.0), (0.25, 1.0), (0.375, 0.5), (0.5, 0.0), (9.0, 0.0), (f64::NAN, 0.0), (f64::INFINITY, 0.0), (-1.0, 1.0)]
+    {
         assert_eq!(within(measured, 0.25), value, "{measured}");
     }
     assert_eq!((within(0.1, 0.0), within(0.1, f64::NAN), within(0.1, -1.0)), (0.0, 0.0, 0.0));
@@ -23,7 +25,13 @@ fn a_real_validation_scores() {
     let training = performance::run(&model, &known, "target", Task::Binary).unwrap();
     let drifted = drift::run(&known, &known, &[]).unwrap();
     let explained = explain::run(&model, &rows, &known, "target", "shap").unwrap();
-    let inputs = ScoreInputs { chain: Some(true), performance: Some(&held_out), performance_on_reference: Some(&training), drift: Some(&drifted), explain: Some(&explained) };
+    let inputs = ScoreInputs {
+        chain: Some(true),
+        performance: Some(&held_out),
+        performance_on_reference: Some(&training),
+        drift: Some(&drifted),
+        explain: Some(&explained),
+    };
     let report = run(&inputs).unwrap();
     assert_eq!(report.facts["complete"], json!(true));
     let full = report.facts["value"].as_f64().unwrap();
@@ -36,7 +44,10 @@ fn a_real_validation_scores() {
         ("explanation", ScoreInputs { explain: None, ..inputs }),
     ] {
         let report = run(&less).unwrap();
-        assert_eq!((report.facts["complete"].clone(), report.facts["value"].clone(), report.facts["missing"].clone()), (json!(false), json!(0.0), json!([name])));
+        assert_eq!(
+            (report.facts["complete"].clone(), report.facts["value"].clone(), report.facts["missing"].clone()),
+            (json!(false), json!(0.0), json!([name]))
+        );
     }
 }
 
@@ -45,7 +56,8 @@ fn part(name: &str, value: f64, weight: f64) -> Part {
 }
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
-    proptest::collection::vec((0.0..=1.0_f64, -1.0..10.0_f64), REQUIRED.len()).prop_map(|drawn| drawn.into_iter().zip(REQUIRED).map(|((value, weight), name)| part(name, value, weight)).collect())
+    proptest::collection::vec((0.0..=1.0_f64, -1.0..10.0_f64), REQUIRED.len())
+        .prop_map(|drawn| drawn.into_iter().zip(REQUIRED).map(|((value, weight), name)| part(name, value, weight)).collect())
 }
 
 proptest! {

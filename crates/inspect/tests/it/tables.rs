@@ -13,7 +13,10 @@ fn csv_kinds_and_rows() {
     let data = text_data("t.csv", "a,b,c,d,e,f\n1,1.5,x,true,2026-01-01,\n2,,007,false,2026-01-02T10:00:00Z,\n").unwrap();
     assert_eq!(data.rows(), 2);
     let found: Vec<ColumnKind> = data.columns().iter().map(|column| column.kind).collect();
-    assert_eq!(found, [ColumnKind::Integer, ColumnKind::Number, ColumnKind::String, ColumnKind::Boolean, ColumnKind::Timestamp, ColumnKind::Empty]);
+    assert_eq!(
+        found,
+        [ColumnKind::Integer, ColumnKind::Number, ColumnKind::String, ColumnKind::Boolean, ColumnKind::Timestamp, ColumnKind::Empty]
+    );
 }
 
 #[test]
@@ -22,7 +25,14 @@ fn json_lines_keep_types_apart() {
     let data = text_data("t.jsonl", text).unwrap();
     assert_eq!(
         kinds(&data),
-        [("a", ColumnKind::Number), ("b", ColumnKind::String), ("c", ColumnKind::Boolean), ("e", ColumnKind::Nested), ("d", ColumnKind::String)].map(|(n, k)| (n.to_owned(), k))
+        [
+            ("a", ColumnKind::Number),
+            ("b", ColumnKind::String),
+            ("c", ColumnKind::Boolean),
+            ("e", ColumnKind::Nested),
+            ("d", ColumnKind::String)
+        ]
+        .map(|(n, k)| (n.to_owned(), k))
     );
     let batch = data.batches().next().unwrap().unwrap();
     assert_eq!(batch.texts(1).iter().map(|cell| cell.as_deref()).collect::<Vec<_>>(), [Some("\"12\""), Some("12")]);
@@ -51,7 +61,8 @@ fn files_of_one_dataset_are_joined() {
     assert_eq!((data.rows(), data.columns().len()), (3, 3));
     assert_eq!(data.columns()[0].kind, ColumnKind::Number);
     assert!(data.file_has(0, 1) && !data.file_has(1, 1));
-    let seen: Vec<(usize, u64, Vec<Option<f64>>)> = data.batches().map(|batch| batch.unwrap()).map(|batch| (batch.file(), batch.first_row(), batch.numbers(0))).collect();
+    let seen: Vec<(usize, u64, Vec<Option<f64>>)> =
+        data.batches().map(|batch| batch.unwrap()).map(|batch| (batch.file(), batch.first_row(), batch.numbers(0))).collect();
     assert_eq!(seen, [(0, 0, vec![Some(1.0), Some(2.0)]), (1, 0, vec![Some(1.5)])]);
 }
 

@@ -39,16 +39,24 @@ pub(super) fn violations_of(batch: &Batch, place: usize, rule: &ColumnRule, mut 
         Column::Absent => {}
         Column::Empty => (0..batch.rows()).for_each(|row| check(row, Cell::Null)),
         Column::Nested(_) => (0..batch.rows()).for_each(|row| check(row, Cell::Wrong)),
-        Column::Integers(array) => array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |value| of_integer(wanted, value)))),
-        Column::Numbers(array) => array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |value| of_number(wanted, value)))),
+        Column::Integers(array) => {
+            array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |value| of_integer(wanted, value))))
+        }
+        Column::Numbers(array) => {
+            array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |value| of_number(wanted, value))))
+        }
         Column::Booleans(array) => array.iter().enumerate().for_each(|(row, cell)| {
             check(row, cell.map_or(Cell::Null, |value| if wanted == DataType::Boolean { Cell::Boolean(value) } else { Cell::Wrong }));
         }),
         Column::Timestamps(array) => array.iter().enumerate().for_each(|(row, cell)| {
             check(row, cell.map_or(Cell::Null, |value| if wanted == DataType::Timestamp { Cell::Whole(value) } else { Cell::Wrong }));
         }),
-        Column::Strings(array) => array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |text| of_string(wanted, text)))),
-        Column::Texts(array) => array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |text| of_text(wanted, text)))),
+        Column::Strings(array) => {
+            array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |text| of_string(wanted, text))))
+        }
+        Column::Texts(array) => {
+            array.iter().enumerate().for_each(|(row, cell)| check(row, cell.map_or(Cell::Null, |text| of_text(wanted, text))))
+        }
         Column::Json(array) => array.iter().enumerate().for_each(|(row, cell)| match cell {
             None => check(row, Cell::Null),
             Some(json) if json.starts_with('"') => match serde_json::from_str::<String>(json) {
@@ -100,7 +108,9 @@ fn of_string(wanted: DataType, text: &str) -> Cell<'_> {
 fn of_text(wanted: DataType, text: &str) -> Cell<'_> {
     match wanted {
         DataType::String => Cell::Text(text),
-        DataType::Integer => parse_integer(text).map_or_else(|| parse_number(text).map_or(Cell::Wrong, |value| of_number(wanted, value)), Cell::Whole),
+        DataType::Integer => {
+            parse_integer(text).map_or_else(|| parse_number(text).map_or(Cell::Wrong, |value| of_number(wanted, value)), Cell::Whole)
+        }
         DataType::Number => parse_number(text).map_or(Cell::Wrong, |value| of_number(wanted, value)),
         DataType::Boolean => parse_boolean(text).map_or(Cell::Wrong, Cell::Boolean),
         DataType::Timestamp => parse_timestamp(text).map_or(Cell::Wrong, Cell::Whole),
@@ -126,7 +136,9 @@ fn check_cell(rule: &ColumnRule, cell: &Cell<'_>, mut broken: impl FnMut(Rule)) 
 
 fn out_of_range(bounds: Bounds, cell: &Cell<'_>) -> bool {
     match (bounds, cell) {
-        (Bounds::Integer { min, max } | Bounds::Timestamp { min, max }, Cell::Whole(value)) => min.is_some_and(|min| *value < min) || max.is_some_and(|max| *value > max),
+        (Bounds::Integer { min, max } | Bounds::Timestamp { min, max }, Cell::Whole(value)) => {
+            min.is_some_and(|min| *value < min) || max.is_some_and(|max| *value > max)
+        }
         (Bounds::Number { min, max }, Cell::Number(value)) => min.is_some_and(|min| *value < min) || max.is_some_and(|max| *value > max),
         _ => false,
     }

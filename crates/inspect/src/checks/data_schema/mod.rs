@@ -105,7 +105,8 @@ impl Count<'_> {
 
 /// Runs the check.
 pub fn run(data: &Dataset, schema: &DataSchema) -> Result<CheckReport, CheckError> {
-    let places: Vec<Option<usize>> = schema.columns.iter().map(|rule| data.columns().iter().position(|column| column.name == rule.name)).collect();
+    let places: Vec<Option<usize>> =
+        schema.columns.iter().map(|rule| data.columns().iter().position(|column| column.name == rule.name)).collect();
     let mut count = Count { data, tallies: BTreeMap::new(), nulls: vec![0; schema.columns.len()], violating: Vec::new() };
     let rows = scan(data, schema, &places, &mut count)?;
     let mut findings = column_findings(schema, data);
@@ -149,7 +150,8 @@ pub fn run(data: &Dataset, schema: &DataSchema) -> Result<CheckReport, CheckErro
 /// Counts violations of cells; returns the number of rows read.
 fn scan(data: &Dataset, schema: &DataSchema, places: &[Option<usize>], count: &mut Count<'_>) -> Result<u64, CheckError> {
     let wanted: Vec<usize> = places.iter().flatten().copied().collect();
-    let declared: Vec<(usize, &ColumnRule)> = schema.columns.iter().enumerate().filter(|(column, _)| places.get(*column).copied().flatten().is_some()).collect();
+    let declared: Vec<(usize, &ColumnRule)> =
+        schema.columns.iter().enumerate().filter(|(column, _)| places.get(*column).copied().flatten().is_some()).collect();
     let mut sets = UniqueSets::new(declared.iter().filter(|(_, rule)| rule.unique).count(), data.rows());
     let mut rows = 0;
     for pass in 0..sets.passes() {
@@ -160,7 +162,8 @@ fn scan(data: &Dataset, schema: &DataSchema, places: &[Option<usize>], count: &m
             let mut set = 0;
             for (place, (column, rule)) in declared.iter().enumerate() {
                 if pass == 0 {
-                    let nulls = violations_of(&batch, place, rule, |row, broken| count.add(*column, broken, &batch, row, rows + offset(row)));
+                    let nulls =
+                        violations_of(&batch, place, rule, |row, broken| count.add(*column, broken, &batch, row, rows + offset(row)));
                     if let Some(sum) = count.nulls.get_mut(*column) {
                         *sum += nulls;
                     }
@@ -202,8 +205,13 @@ fn column_findings(schema: &DataSchema, data: &Dataset) -> Vec<Finding> {
     let by_name: BTreeMap<&str, usize> = data.columns().iter().enumerate().map(|(place, column)| (column.name.as_str(), place)).collect();
     for rule in schema.columns.iter().filter(|rule| rule.required) {
         let place = by_name.get(rule.name.as_str());
-        let lacking: Vec<&str> =
-            data.file_names().enumerate().filter(|(file, _)| place.is_none_or(|place| !data.file_has(*file, *place))).map(|(_, name)| name).take(10).collect();
+        let lacking: Vec<&str> = data
+            .file_names()
+            .enumerate()
+            .filter(|(file, _)| place.is_none_or(|place| !data.file_has(*file, *place)))
+            .map(|(_, name)| name)
+            .take(10)
+            .collect();
         if let Some(first) = lacking.first() {
             let message = format!("required column `{}` is missing in `{first}`", rule.name);
             findings.push(finding(format!("column:{}", rule.name), message, &[("missing", json!(lacking))]));
@@ -226,11 +234,20 @@ fn null_findings(schema: &DataSchema, count: &Count<'_>, rows: u64, findings: &m
         let Some(max) = rule.max_null_fraction else { continue };
         let found = fraction(*nulls, rows);
         if found > max && rule.nullable {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a count of rows, at least 0")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                clippy::cast_precision_loss,
+                reason = "a share of a count of rows, at least 0"
+            )]
             let allowed = (max * rows as f64).floor() as u64;
             excess += nulls.saturating_sub(allowed);
             let message = format!("{found:.6} of column `{}` is null, at most {max} is allowed", rule.name);
-            findings.push(finding(format!("column:{}", rule.name), message, &[("rule", json!("nulls")), ("null_fraction", json!(found)), ("max", json!(max))]));
+            findings.push(finding(
+                format!("column:{}", rule.name),
+                message,
+                &[("rule", json!("nulls")), ("null_fraction", json!(found)), ("max", json!(max))],
+            ));
         }
     }
     excess
@@ -240,7 +257,11 @@ fn rows_finding(schema: &DataSchema, rows: u64, findings: &mut Vec<Finding>) -> 
     let out = schema.rows_min.is_some_and(|min| rows < min) || schema.rows_max.is_some_and(|max| rows > max);
     if out {
         let message = format!("the table has {rows} rows, outside the declared bounds");
-        findings.push(finding(String::from("table"), message, &[("rows", json!(rows)), ("min", json!(schema.rows_min)), ("max", json!(schema.rows_max))]));
+        findings.push(finding(
+            String::from("table"),
+            message,
+            &[("rows", json!(rows)), ("min", json!(schema.rows_min)), ("max", json!(schema.rows_max))],
+        ));
     }
     u64::from(out)
 }

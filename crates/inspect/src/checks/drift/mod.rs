@@ -139,7 +139,9 @@ fn pair_columns(reference: &Dataset, current: &Dataset, kept: &dyn Fn(&str) -> b
 fn compared(reference: ColumnKind, current: ColumnKind, columns: usize) -> Option<Compared> {
     use ColumnKind::{Boolean, Empty, Integer, Number, String};
     match (reference, current) {
-        (Integer | Number, Integer | Number | Empty) | (Empty, Integer | Number) => Some(Compared::Numbers(Box::new(Numbers::new(columns)))),
+        (Integer | Number, Integer | Number | Empty) | (Empty, Integer | Number) => {
+            Some(Compared::Numbers(Box::new(Numbers::new(columns))))
+        }
         (String | Boolean | Empty, String | Boolean | Empty) => Some(Compared::Categories(Categories::default())),
         _ => None,
     }
@@ -264,6 +266,7 @@ fn drifted_finding(feature: &Feature, severity: Severity) -> Finding {
 fn by_feature(features: &[Feature]) -> Value {
     let mut order: Vec<&Feature> = features.iter().collect();
     order.sort_by(|a, b| b.distance.psi.total_cmp(&a.distance.psi).then_with(|| a.name.cmp(&b.name)));
-    let listed: BTreeMap<&str, Value> = order.into_iter().take(FEATURES_LISTED_MAX).map(|feature| (feature.name.as_str(), json!(statistics(feature)))).collect();
+    let listed: BTreeMap<&str, Value> =
+        order.into_iter().take(FEATURES_LISTED_MAX).map(|feature| (feature.name.as_str(), json!(statistics(feature)))).collect();
     json!(listed)
 }

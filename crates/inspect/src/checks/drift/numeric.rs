@@ -96,7 +96,8 @@ impl Numbers {
             }
             edges.sort_by(f64::total_cmp);
             edges.dedup();
-            let mut places: Vec<usize> = deciles.iter().filter_map(|decile| edges.binary_search_by(|edge| edge.total_cmp(decile)).ok()).collect();
+            let mut places: Vec<usize> =
+                deciles.iter().filter_map(|decile| edges.binary_search_by(|edge| edge.total_cmp(decile)).ok()).collect();
             places.dedup();
             (self.edges, self.deciles) = (edges, Some(places));
         }
@@ -133,7 +134,13 @@ impl Numbers {
         if self.nulls.iter().any(|nulls| *nulls > 0.0) {
             [0, 1].into_iter().for_each(|seat| bins[seat].push(self.nulls[seat]));
         }
-        let ks = if totals.contains(&0.0) { 0.0 } else if self.exact { exact_ks(&self.sorted) } else { self.binned_ks(totals) };
+        let ks = if totals.contains(&0.0) {
+            0.0
+        } else if self.exact {
+            exact_ks(&self.sorted)
+        } else {
+            self.binned_ks(totals)
+        };
         let effective = totals[0] * totals[1] / (totals[0] + totals[1]).max(1.0);
         let share = |seat: usize| self.nulls[seat] / (self.nulls[seat] + totals[seat]).max(1.0);
         let mut more = vec![("null_fraction_reference", share(0)), ("null_fraction_current", share(1))];

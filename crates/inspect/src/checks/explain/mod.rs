@@ -63,7 +63,9 @@ pub fn run(model: &Model, data: &Dataset, background: &Dataset, label: &str, met
     if rows.rows() == 0 || known.rows() == 0 {
         return Err(CheckError::NoRows { what: "the data to explain, or its background" });
     }
-    let opaque = || CheckError::Unsupported { what: String::from("explanations of a model that is neither a tree ensemble nor linear in its features") };
+    let opaque = || CheckError::Unsupported {
+        what: String::from("explanations of a model that is neither a tree ensemble nor linear in its features"),
+    };
     let (estimator, mut rows) = model.estimator_rows(&rows)?.ok_or_else(opaque)?;
     let (_, known) = model.estimator_rows(&known)?.ok_or_else(opaque)?;
     let (name, outputs, kind) = match estimator {
@@ -156,8 +158,13 @@ fn describe(features: &Features, explanations: &[Explanation], setting: &Setting
         ("top_share", json!(top_share)),
         ("importance", json!(listed)),
     ];
-    let parameters =
-        [("method", json!("shap")), ("label", json!(setting.label)), ("seed", json!(SEED)), ("rows_max", json!(ROWS_MAX)), ("background_max", json!(BACKGROUND_MAX))];
+    let parameters = [
+        ("method", json!("shap")),
+        ("label", json!(setting.label)),
+        ("seed", json!(SEED)),
+        ("rows_max", json!(ROWS_MAX)),
+        ("background_max", json!(BACKGROUND_MAX)),
+    ];
     let mut report = report(ID, &parameters, &facts);
     report.findings.push(Finding {
         check: ID.to_owned(),

@@ -11,7 +11,10 @@
 //! background row its children share evenly.
 //!
 //! **Invariant:** contributions and expected value sum to the ensemble's own sum; `additivity_error` says how closely.
-#![expect(clippy::indexing_slicing, reason = "places of children and features were checked when the ensemble was read; masks and sums are made to fit")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "places of children and features were checked when the ensemble was read; masks and sums are made to fit"
+)]
 
 use std::collections::HashMap;
 
@@ -114,7 +117,9 @@ impl<'a> Walk<'a> {
     fn add_leaf(&self, steps: &[Step], leaf: usize, weight: f64, contributions: &mut Matrix) -> Result<f64, CheckError> {
         let path = self.merge(steps, leaf);
         if path.len() > PATH_FEATURES_MAX {
-            return Err(CheckError::Unsupported { what: format!("explanations of trees with more than {PATH_FEATURES_MAX} features on one path") });
+            return Err(CheckError::Unsupported {
+                what: format!("explanations of trees with more than {PATH_FEATURES_MAX} features on one path"),
+            });
         }
         let ratios: Vec<f64> = path.iter().map(|part| part.ratio).collect();
         let mut known: HashMap<u128, Vec<f64>> = HashMap::new();
@@ -230,7 +235,9 @@ mod tests {
     /// The game by its definition: all subsets.
     fn by_definition(ratios: &[f64], pattern: u128) -> Vec<f64> {
         let d = ratios.len();
-        let v = |subset: u32| (0..d).map(|j| if subset >> j & 1 == 1 { f64::from(u8::from(pattern >> j & 1 == 1)) } else { ratios[j] }).product::<f64>();
+        let v = |subset: u32| {
+            (0..d).map(|j| if subset >> j & 1 == 1 { f64::from(u8::from(pattern >> j & 1 == 1)) } else { ratios[j] }).product::<f64>()
+        };
         let factorial = |n: usize| (1..=n).map(|k| k as f64).product::<f64>();
         (0..d)
             .map(|i| {

@@ -162,7 +162,14 @@ impl Classes {
         let (tn, fp, fn_, tp) = (counts[0], counts[1], counts[2], counts[3]);
         let n = tn + fp + fn_ + tp;
         let f1 = if tp + fp + fn_ > 0.0 { 2.0 * tp / (2.0 * tp + fp + fn_) } else { f64::NAN };
-        let brier = self.score.iter().zip(&self.truth).zip(weights).map(|((score, truth), weight)| (score - *truth as f64).powi(2) * f64::from(*weight)).sum::<f64>() / n;
+        let brier = self
+            .score
+            .iter()
+            .zip(&self.truth)
+            .zip(weights)
+            .map(|((score, truth), weight)| (score - *truth as f64).powi(2) * f64::from(*weight))
+            .sum::<f64>()
+            / n;
         let balanced = f64::midpoint(tn / (tn + fp), tp / (tp + fn_));
         vec![(tn + tp) / n, balanced, self.auc(weights), f1, self.log_loss(weights, n), brier]
     }

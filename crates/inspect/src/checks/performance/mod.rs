@@ -42,7 +42,8 @@ pub fn run(model: &Model, data: &Dataset, label: &str, task: Task) -> Result<Che
     let resamples = bootstrap::resamples(sample.rows());
     let measured = bootstrap::intervals(&sample, resamples, SEED);
     let (baseline_metric, baseline) = sample.baseline();
-    let metrics: BTreeMap<&str, Value> = measured.iter().map(|one| (one.name, json!({"value": one.value, "low": one.low, "high": one.high}))).collect();
+    let metrics: BTreeMap<&str, Value> =
+        measured.iter().map(|one| (one.name, json!({"value": one.value, "low": one.low, "high": one.high}))).collect();
     let mut facts = vec![
         ("rows", json!(sample.rows())),
         ("rows_without_label", json!(unlabelled)),
@@ -55,7 +56,13 @@ pub fn run(model: &Model, data: &Dataset, label: &str, task: Task) -> Result<Che
     if task == Task::Binary {
         facts.push(("positive_class", json!(model.classes().last())));
     }
-    let parameters = [("label", json!(label)), ("task", json!(task.name())), ("seed", json!(SEED)), ("resamples", json!(resamples)), ("confidence", json!(0.95))];
+    let parameters = [
+        ("label", json!(label)),
+        ("task", json!(task.name())),
+        ("seed", json!(SEED)),
+        ("resamples", json!(resamples)),
+        ("confidence", json!(0.95)),
+    ];
     let mut report = report(ID, &parameters, &facts);
     report.findings = findings(&sample, &measured, (baseline_metric, baseline), unlabelled);
     Ok(report)
@@ -122,7 +129,13 @@ fn known_classes(model: &Model) -> HashMap<String, usize> {
 }
 
 /// Labels of a batch: a number, or the place of the class.
-fn labels_of(batch: &Batch, column: usize, sample: &Sample, known: &HashMap<String, usize>, label: &str) -> Result<Vec<Option<f64>>, CheckError> {
+fn labels_of(
+    batch: &Batch,
+    column: usize,
+    sample: &Sample,
+    known: &HashMap<String, usize>,
+    label: &str,
+) -> Result<Vec<Option<f64>>, CheckError> {
     if matches!(sample, Sample::Values(_)) {
         let numbers = batch.numbers(column);
         let strange = batch.texts(column).iter().zip(&numbers).find_map(|(text, number)| match (text, number) {
@@ -153,16 +166,27 @@ fn findings(sample: &Sample, measured: &[Measured], (metric, baseline): (&str, f
     let mut findings = Vec::new();
     let mut warn = |subject: &str, message: String, evidence: &[(&str, Value)]| {
         let evidence = evidence.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        findings.push(Finding { check: ID.to_owned(), severity: Severity::Warning, subject: subject.to_owned(), message, evidence, rows: Vec::new() });
+        findings.push(Finding {
+            check: ID.to_owned(),
+            severity: Severity::Warning,
+            subject: subject.to_owned(),
+            message,
+            evidence,
+            rows: Vec::new(),
+        });
     };
     for name in sample.names() {
         if !measured.iter().any(|one| one.name == *name) {
             warn(&format!("metric:{name}"), format!("`{name}` is undefined on this data, for instance because it has one class only"), &[]);
         }
     }
-    let beaten = measured.iter().find(|one| one.name == metric).is_some_and(|one| if metric == "rmse" { one.high < baseline } else { one.low > baseline });
+    let beaten = measured
+        .iter()
+        .find(|one| one.name == metric)
+        .is_some_and(|one| if metric == "rmse" { one.high < baseline } else { one.low > baseline });
     if !beaten {
-        let message = format!("the model is not surely better than naming the {}", if metric == "rmse" { "mean" } else { "most frequent class" });
+        let message =
+            format!("the model is not surely better than naming the {}", if metric == "rmse" { "mean" } else { "most frequent class" });
         warn("model", message, &[("baseline", json!(baseline)), ("metric", json!(metric))]);
     }
     if unlabelled > 0 {
