@@ -190,6 +190,28 @@ const FORGED_DRAFTS: &[Attack<Draft>] = &[
     ("a signed gate result with another measurement", "verify/gate-missing", |d| {
         set(d.statement("svr validate_model"), "/seaworthy_decision/checks/bound/got", json!(0.99));
     }),
+    ("a validation that does not name its gate's policy", "verify/gate-missing", |d| {
+        let list = d.statement("tests validate_model").predicate["configuration"].as_array_mut().unwrap();
+        list.retain(|dependency| dependency["name"] != "policy:model_performance");
+    }),
+    ("a validation that hides which data it used", "verify/wrong-inputs", |d| {
+        let list = d.statement("tests validate_model").predicate["configuration"].as_array_mut().unwrap();
+        list.retain(|dependency| dependency["name"] != "input:preprocess/holdout");
+    }),
+    ("a validation under another lock", "verify/wrong-request", |d| {
+        let list = d.statement("tests validate_model").predicate["configuration"].as_array_mut().unwrap();
+        list.iter_mut()
+            .filter(|dependency| dependency["name"] == "lock")
+            .for_each(|lock| lock["digest"]["sha256"] = json!(Digest::of(b"x").hex()));
+    }),
+    ("a validation whose test result is withheld", "verify/gate-missing", |d| {
+        drop_from_commit(d, "validate_model", "tests validate_model")
+    }),
+    ("a deployment of a model that nothing made", "verify/input-unverified", |d| {
+        let planted = d.reference("report").digest;
+        let EventKind::StepCommitted { inputs, .. } = d.commit("deploy_model") else { unreachable!() };
+        inputs[0].digest = planted;
+    }),
     ("an integrity score that is not its product", "verify/payload", |d| set(d.statement("score"), "/score", json!(0.99))),
     ("a step that committed twice", "verify/double-commit", |d| {
         let EventKind::StepCommitted { step, cache_key, inputs, outputs, statements, .. } = d.commit("train_model").clone() else {
@@ -339,11 +361,12 @@ fn revoke(draft: &mut Draft, key: &'static str, kind: Revoked, target: Digest, e
 fn every_forged_draft_is_refused_with_its_code() {
     let keys = Keys::new();
     for (attack, code, forge) in FORGED_DRAFTS {
+        let reference = if attack.starts_with("a deployment of a model") { "run:r0192f00000000001" } else { MODEL };
         let mut draft = Draft::sample();
         forge(&mut draft);
         let world = World::record(&draft, &keys);
         assert!(naive(&world, &keys), "{attack}: no attack, signatures alone give it away");
-        let report = verify(&world, MODEL);
+        let report = verify(&world, reference);
         assert!(!report.ok, "{attack}: not refused");
         assert!(
             codes(&report).contains(code),

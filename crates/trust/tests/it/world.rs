@@ -266,7 +266,7 @@ impl Draft {
     fn lock_text(&self) -> Vec<u8> {
         let digest = self.reference("source").digest;
         let pin = Pin { kind: PinKind::Source, digest, from: SOURCE_URI.to_owned() };
-        serde_json::to_vec_pretty(&Lock { pins: BTreeMap::from([("source:ingest_data".to_owned(), pin)]) }).unwrap()
+        Lock { pins: BTreeMap::from([("source:ingest_data".to_owned(), pin)]) }.to_text().into_bytes()
     }
 
     /// Records a whole step as the engine does: statements and outcome in one group.
@@ -281,16 +281,19 @@ impl Draft {
             statements.push(self.sign(&format!("manifest {artifact}"), "runner", manifest::statement(output, &manifest, Subject::Folder)));
         }
         let outputs: Vec<OutputRef> = step.outputs.iter().map(|(name, kind, artifact)| self.output(name, kind, artifact)).collect();
-        let subjects = step.outputs.iter().map(|(name, _, artifact)| self.dependency(name, artifact)).collect();
-        let provenance = self.provenance(&id, step.kind, step.dependencies).statement(subjects);
-        statements.push(self.sign(&format!("provenance {}", step.name), "runner", provenance));
+        let made: Vec<_> = step.outputs.iter().map(|(name, _, artifact)| self.dependency(name, artifact)).collect();
+        if !made.is_empty() {
+            let provenance = self.provenance(&id, step.kind, step.dependencies).statement(made.clone());
+            statements.push(self.sign(&format!("provenance {}", step.name), "runner", provenance));
+        }
         for (id, statement) in step.statements {
             statements.push(self.sign(&id, "runner", statement));
         }
         if let Some(decision) = step.gate {
-            let subjects = step.outputs.iter().map(|(name, _, artifact)| self.dependency(name, artifact)).collect();
+            // a validation makes nothing: its gate speaks of the model
+            let about = if made.is_empty() { vec![self.dependency("train_model/model", "model")] } else { made };
             let result = GateResult { verifier: runner_id(WORKSPACE, "staging").0, time: Timestamp(START_MS), decision: decision.clone() };
-            statements.push(self.sign(&format!("svr {}", step.name), "runner", result.statement(subjects)));
+            statements.push(self.sign(&format!("svr {}", step.name), "runner", result.statement(about)));
             self.event(EventKind::GateDecided { step: id.clone(), decision });
         }
         let cache_key = Digest::of(step.name.as_bytes());
@@ -326,7 +329,6 @@ impl Draft {
         self.artifact("holdout", &[("a.parquet", b"PAR1 holdout")]);
         self.artifact("model", &[("model.onnx", b"onnx weights"), ("labels.json", b"[0,1]")]);
         self.artifact("report", &[("report.json", b"{}")]);
-        self.artifact("receipt", &[("deployment.json", b"{}")]);
         self.artifact("code", &[("train.py", b"print('train')")]);
         self.artifact("environment", &[("wheels/numpy.whl", b"PK wheel")]);
         self.artifact("policy schema", &[("gate.rego", b"package seaworthy"), ("gate.yaml", b"level: hard-mandatory")]);
@@ -383,8 +385,6 @@ impl Draft {
             score: Some(score),
         };
         let score = IntegrityScore::of(vec![part("chain", 1.0), part("drift", 0.93), part("performance", 0.71)], vec![model.clone()]);
-        let result = self.reference("report");
-        let tests = TestResult::of(&[report("performance"), report("drift")], vec![], Some(&result));
         let inputs = [
             ("train_model/model", "model", "model"),
             ("preprocess/holdout", "dataset", "holdout"),
@@ -392,12 +392,16 @@ impl Draft {
         ];
         let policy = self.dependency("policy:model_performance", "policy performance");
         let read = inputs.iter().map(|(name, _, artifact)| self.dependency(&format!("input:{name}"), artifact)).collect();
+        let lock = [blob(LOCK, &Digest::of(&self.lock_text())), blob(WORKFLOW, &Digest::of(WORKFLOW_TEXT))].to_vec();
+        // it makes nothing: what it read stands in the configuration of its test result
+        let configuration = [read, vec![policy], lock].concat();
+        let tests = TestResult::of(&[report("performance"), report("drift")], configuration, Some(&self.reference("report")));
         self.step(Step {
             name: "validate_model",
             kind: BuildType::Step,
-            dependencies: [self.common(), read, vec![policy]].concat(),
+            dependencies: vec![],
             inputs: inputs.iter().map(|(name, kind, artifact)| self.output(name, kind, artifact)).collect(),
-            outputs: vec![("validate_model/report", "report", "report")],
+            outputs: vec![],
             statements: vec![
                 ("tests validate_model".to_owned(), tests.statement(vec![model.clone()])),
                 ("score".to_owned(), score.statement(model)),
@@ -421,7 +425,7 @@ impl Draft {
             levels: vec!["SEAWORTHY_ASSURANCE_L0".to_owned()],
         };
         let approval = self.sign("vsa", "runner", approval.statement(about()));
-        self.sign("release", "runner", Release { model: name("employment"), version: 1 }.statement(about()));
+        let release = self.sign("release", "runner", Release { model: name("employment"), version: 1 }.statement(about()));
         let claim = deployment(1, 1);
         let statement = self.sign("deployment", "runner", claim.statement(about()));
         let model = || "employment".to_owned();
@@ -438,17 +442,10 @@ impl Draft {
         self.event(EventKind::ModelAliased { model: model(), alias: "candidate".to_owned(), version: 1 });
         let state = "pending-canary".to_owned();
         self.event(EventKind::DeploymentRecorded { model: model(), version: 1, release: 1, state, statement });
-        let read = vec![self.dependency("input:train_model/model", "model")];
-        let provenance = self.provenance(&id, BuildType::Step, [self.common(), read].concat());
-        let statements = vec![self.sign(
-            "provenance deploy_model",
-            "runner",
-            provenance.statement(vec![self.dependency("deploy_model/receipt", "receipt")]),
-        )];
+        let statements = vec![signature, approval, release, statement];
         let inputs = vec![self.output("train_model/model", "model", "model")];
-        let outputs = vec![self.output("deploy_model/receipt", "report", "receipt")];
         let cache_key = Digest::of(b"deploy");
-        self.event(EventKind::StepCommitted { step: id, cache_key, inputs, outputs, statements, reused_from: None });
+        self.event(EventKind::StepCommitted { step: id, cache_key, inputs, outputs: vec![], statements, reused_from: None });
     }
 }
 

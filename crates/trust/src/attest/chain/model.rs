@@ -37,6 +37,7 @@ impl Walker<'_> {
         children.push(self.deployments(model, version, &registered));
         children.push(self.trained(&registered));
         children.push(self.validated(&registered));
+        children.push(self.registered_by(&registered));
         let detail = format!("registered with artifact {}", registered.digest.short());
         Evidence::ok(label, detail).at(registered.leaf).about(registered.digest).with(children)
     }
@@ -181,6 +182,19 @@ impl Walker<'_> {
                 let message = format!("{} {}", registered.validated_by, why.unwrap_or("did not commit"));
                 self.fail("verify/not-validated", label, message, Some(registered.leaf), Some(registered.digest))
             }
+        }
+    }
+
+    /// The step whose outcome names the signature: it is walked too, for its authorization and its request.
+    fn registered_by(&mut self, registered: &Registered) -> Evidence {
+        let label = "registered by";
+        let by = self.history.commits.iter().find(|commit| commit.statements.contains(&registered.signature));
+        match by.map(|commit| (commit.step.clone(), commit.leaf)) {
+            Some((step, leaf)) => {
+                self.queue(&step);
+                Evidence::ok(label, step.to_string()).at(leaf)
+            }
+            None => Evidence::warn(label, "no committed step names model.sig"),
         }
     }
 

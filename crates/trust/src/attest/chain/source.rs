@@ -8,7 +8,6 @@ use seaworthy_core::attestation::provenance::SOURCE;
 use seaworthy_core::attestation::{artifact_of, sha256_of};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
-use seaworthy_core::json_strict;
 use seaworthy_core::lock::{Lock, PinKind};
 
 use super::Walker;
@@ -74,7 +73,7 @@ impl Walker<'_> {
         if statement.hint != owner.key || statement.revoked.is_some() {
             return None;
         }
-        let lock: Lock = json_strict::parse_typed(&read_blob(self.bytes, &request.lock)?).ok()?;
+        let lock = Lock::parse(&String::from_utf8(read_blob(self.bytes, &request.lock)?).ok()?).ok()?;
         let pinned = lock.pins.get(name).is_some_and(|pin| pin.kind == PinKind::Source && pin.digest == *digest);
         pinned.then(|| (statement.leaf, statement.principal.to_string()))
     }

@@ -7,9 +7,9 @@
 use std::collections::BTreeSet;
 
 use seaworthy_core::action::Action;
-use seaworthy_core::attestation::provenance::{self, Provenance};
+use seaworthy_core::attestation::artifact_of;
+use seaworthy_core::attestation::provenance::Provenance;
 use seaworthy_core::attestation::test_result::Outcome;
-use seaworthy_core::attestation::{artifact_of, sha256_of};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
 use seaworthy_core::id::{RunId, StepRunId};
@@ -17,14 +17,10 @@ use seaworthy_core::principal::runner_id;
 
 use super::Walker;
 use super::bytes::Depth;
+use super::declared::Declared;
 use super::history::{Commit, passes};
 use super::log::{Attested, Claim};
 use super::report::Evidence;
-
-/// The digest a dependency goes by in events: the artifact's own, or the blob's.
-fn name_of(descriptor: &ResourceDescriptor) -> Option<Digest> {
-    artifact_of(descriptor).or_else(|| sha256_of(descriptor))
-}
 
 impl Walker<'_> {
     /// Checks one outcome and queues the steps it rests on.
@@ -33,13 +29,11 @@ impl Walker<'_> {
         let line = Evidence::ok(label, format!("{} committed", commit.step)).at(commit.leaf);
         let mut children = vec![self.request(&commit.step.run), self.authorization(commit)];
         children.extend(self.gates(commit));
-        if let Some(original) = &commit.reused_from {
-            children.push(self.reused(commit, original));
-            if commit.statements.is_empty() {
-                return line.with(children);
-            }
+        match &commit.reused_from {
+            // its statements are the original's own, and are checked with it
+            Some(original) => children.push(self.reused(commit, original)),
+            None => children.extend(self.statements(commit)),
         }
-        children.extend(self.statements(commit));
         line.with(children)
     }
 
@@ -136,8 +130,10 @@ impl Walker<'_> {
             let message = format!("{} reuses {original}, which did not commit before it", commit.step);
             return self.fail("verify/input-unverified", label, message, Some(commit.leaf), None);
         };
-        if made.outputs != commit.outputs || made.cache_key != commit.cache_key {
-            let message = format!("{} names other outputs than {original}, which it reuses", commit.step);
+        let statements = commit.statements.is_empty() || commit.statements == made.statements;
+        let same = made.inputs == commit.inputs && made.outputs == commit.outputs && made.cache_key == commit.cache_key;
+        if !same || !statements {
+            let message = format!("{} names other inputs, outputs or statements than {original}, which it reuses", commit.step);
             return self.fail("verify/wrong-subject", label, message, Some(commit.leaf), None);
         }
         self.queue(original);
@@ -179,7 +175,7 @@ impl Walker<'_> {
     /// Every statement the outcome names, each by its kind.
     fn statements(&mut self, commit: &Commit) -> Vec<Evidence> {
         let mut lines = Vec::new();
-        let mut provenances = Vec::new();
+        let (mut provenances, mut tests) = (Vec::new(), None);
         let mut manifests = BTreeSet::new();
         for pae in &commit.statements {
             let at = match self.named("statement", pae, commit.leaf) {
@@ -196,12 +192,16 @@ impl Walker<'_> {
                     manifests.extend(claim.artifact);
                     lines.extend(self.bound(commit, at));
                 }
+                Claim::Tests(claim) => {
+                    tests = Some((statement.leaf, *pae, claim.configuration.clone()));
+                    lines.extend(self.bound(commit, at));
+                }
                 _ => lines.extend(self.bound(commit, at)),
             }
         }
         match provenances.as_slice() {
             [(leaf, pae, claim, subject)] => lines.push(self.provenance(commit, *leaf, *pae, claim, subject)),
-            [] if commit.outputs.is_empty() => {}
+            [] if commit.outputs.is_empty() => lines.extend(self.read_only(commit, tests)),
             other => {
                 let message = format!("{} names {} provenance statements, expected one", commit.step, other.len());
                 lines.push(self.fail("verify/provenance-missing", "provenance", message, Some(commit.leaf), None));
@@ -271,7 +271,7 @@ impl Walker<'_> {
         for dependency in &claim.dependencies {
             children.push(self.dependency(commit, dependency));
         }
-        for byproduct in claim.byproducts.iter().filter(|byproduct| artifact_of(byproduct).is_some()) {
+        for byproduct in &claim.byproducts {
             let name = format!("byproduct {}", byproduct.name.as_deref().unwrap_or_default());
             children.push(self.described(&name, byproduct, Depth::Files));
         }
@@ -295,94 +295,8 @@ impl Walker<'_> {
         if !agrees {
             return Some(("verify/wrong-subject", "its provenance is about other artifacts than it made".to_owned()));
         }
-        self.wrong_inputs(commit, claim).or_else(|| self.wrong_request(commit, claim))
-    }
-
-    fn wrong_inputs(&self, commit: &Commit, claim: &Provenance) -> Option<(&'static str, String)> {
-        let bare = |name: &str| name.strip_prefix(provenance::INPUT).unwrap_or(name).to_owned();
-        let dependencies: BTreeSet<_> =
-            claim.dependencies.iter().map(|d| (bare(d.name.as_deref().unwrap_or_default()), name_of(d))).collect();
-        if dependencies.len() != claim.dependencies.len() {
-            return Some(("verify/wrong-inputs", "its provenance names a dependency twice".to_owned()));
-        }
-        for input in &commit.inputs {
-            if !dependencies.contains(&(bare(&input.name), Some(input.digest))) {
-                return Some(("verify/wrong-inputs", format!("it read `{}`, which its provenance does not name", input.name)));
-            }
-        }
-        for dependency in &claim.dependencies {
-            let name = dependency.name.as_deref().unwrap_or_default();
-            let digest = name_of(dependency);
-            if digest.is_none() {
-                return Some(("verify/wrong-inputs", format!("dependency `{name}` has no digest")));
-            }
-            let Some(input) = name.strip_prefix(provenance::INPUT) else { continue };
-            if !commit.inputs.iter().any(|read| bare(&read.name) == input && Some(read.digest) == digest) {
-                return Some(("verify/wrong-inputs", format!("its provenance names input `{input}`, its outcome does not")));
-            }
-        }
-        // a gate that the provenance pins must have decided, by exactly that policy; and no other gate
-        let decided = self.history.gates.get(&commit.step).map(Vec::as_slice).unwrap_or_default();
-        let pinned = claim.dependencies.iter().filter_map(|d| Some((d.name.as_deref()?.strip_prefix(provenance::POLICY)?, name_of(d)?)));
-        let pinned: BTreeSet<(&str, Digest)> = pinned.collect();
-        let ruled: BTreeSet<(&str, Digest)> = decided.iter().map(|(_, gate)| (gate.gate.as_str(), gate.policy)).collect();
-        let open = pinned.symmetric_difference(&ruled).next();
-        open.map(|(gate, policy)| {
-            ("verify/gate-missing", format!("gate `{gate}` with policy {} was not both pinned and decided", policy.short()))
-        })
-    }
-
-    fn wrong_request(&self, commit: &Commit, claim: &Provenance) -> Option<(&'static str, String)> {
-        let started = self.history.runs.get(&commit.step.run)?;
-        let Claim::Request(request) = &self.log.statement(&started.request)?.claim else { return None };
-        let lock = claim.dependency(provenance::LOCK).and_then(name_of);
-        if lock != Some(request.lock) {
-            return Some(("verify/wrong-request", "it ran under another lock than the user asked for".to_owned()));
-        }
-        let workflow = claim.dependency(provenance::WORKFLOW).and_then(name_of);
-        let other = workflow.is_some_and(|digest| digest != request.workflow);
-        if other || claim.external.workflow.digest.sha256 != request.workflow {
-            return Some(("verify/wrong-request", "it ran another workflow file than the user asked for".to_owned()));
-        }
-        None
-    }
-
-    /// One dependency: its bytes, and who vouches for them.
-    fn dependency(&mut self, commit: &Commit, dependency: &ResourceDescriptor) -> Evidence {
-        let name = dependency.name.clone().unwrap_or_default();
-        if let Some(input) = name.strip_prefix(provenance::INPUT) {
-            return self.input(commit, input, dependency);
-        }
-        if name.starts_with(provenance::SOURCE) {
-            return self.source(commit, &name, dependency);
-        }
-        if name == provenance::ENVIRONMENT && !self.options.deep {
-            return match artifact_of(dependency) {
-                Some(_) => self.described(&name, dependency, Depth::Manifest),
-                None => Evidence::ok(&name, "pinned by digest; bytes not hashed without --deep"),
-            };
-        }
-        self.described(&name, dependency, Depth::Files)
-    }
-
-    /// An input: its bytes, and the step that made it.
-    fn input(&mut self, commit: &Commit, input: &str, dependency: &ResourceDescriptor) -> Evidence {
-        let label = format!("input {input}");
-        let evidence = self.described(&label, dependency, Depth::Files);
-        let producer = name_of(dependency)
-            .and_then(|digest| self.history.producer(input, &digest, &commit.step.run, commit.leaf))
-            .map(|made| made.step.clone());
-        match producer {
-            Some(step) => {
-                self.queue(&step);
-                let mut evidence = evidence;
-                evidence.detail = format!("{}, made by {step}", evidence.detail);
-                evidence
-            }
-            None => {
-                let message = format!("{}: input `{input}` was made by no committed step of this log", commit.step);
-                evidence.with([self.fail("verify/input-unverified", "producer", message, Some(commit.leaf), name_of(dependency))])
-            }
-        }
+        let declared =
+            Declared { noun: "provenance", dependencies: &claim.dependencies, workflow: Some(claim.external.workflow.digest.sha256) };
+        self.wrong_declaration(commit, &declared)
     }
 }
