@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount,
@@ -202,8 +202,15 @@ impl Root {
     /// The folder of that path, made where missing. No symbolic link is followed, not even in a mount.
     fn folder(&self, path: &str) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let below = path.trim_matches('/');
+        let whole = if below.is_empty() { "." } else { below };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&self.fd, whole, flags, Mode::empty(), resolve) {
+            Err(Errno::NOENT) => {}
+            other => return Ok(other?),
+        }
         let mut at = rustix::fs::openat(&self.fd, ".", flags, Mode::empty())?;
-        for part in path.split('/').filter(|part| !part.is_empty()) {
+        for part in below.split('/').filter(|part| !part.is_empty()) {
             at = match rustix::fs::openat(&at, part, flags, Mode::empty()) {
                 Err(Errno::NOENT) => {
                     rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755))?;
@@ -215,14 +222,15 @@ impl Root {
         Ok(at)
     }
 
+    /// The file of that path, made where missing.
     fn file(&self, path: &str) -> io::Result<OwnedFd> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let parent = self.folder(parent)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&parent, name, flags, Mode::empty()) {
-            Err(Errno::NOENT) => {
-                let make = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::openat(&parent, name, make, Mode::from_raw_mode(0o444))?;
+        let make = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        match rustix::fs::openat(&parent, name, make, Mode::from_raw_mode(0o444)) {
+            // In an outer mount, which cannot be written but may have it already.
+            Err(Errno::EXIST | Errno::ROFS) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
             }
             other => Ok(other?),
