@@ -86,6 +86,17 @@ impl Folder {
         Ok(Lock(fd))
     }
 
+    /// Whether a writer is at work, and if not, a lock that keeps one out for the moment. Where locks are not to be had, as
+    /// on some read-only copies, nobody writes.
+    pub(super) fn lock_out_writers(&self) -> (bool, Option<Lock>) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(fd) = rustix::fs::openat(&self.fd, ".", flags, Mode::empty()) else { return (false, None) };
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => (false, Some(Lock(fd))),
+            Err(error) => (error == Errno::WOULDBLOCK, None),
+        }
+    }
+
     /// Opens a file for appending or syncing.
     pub(super) fn open_file(&self, path: &str, flags: OFlags) -> Result<File, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -259,10 +270,14 @@ impl Files {
 
     /// A file; an empty one counts as missing: no file of a log is empty, but a power cut leaves such.
     pub(super) fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, LogError> {
-        match self.folder.read(path)? {
-            Some(bytes) if !bytes.is_empty() => Ok(Some(bytes.into())),
-            _ => Ok(self.restored()?.get(path).cloned()),
+        if let Some(bytes) = self.folder.read(path)?.filter(|bytes| !bytes.is_empty()) {
+            return Ok(Some(bytes.into()));
         }
+        if let Some(bytes) = self.restored()?.get(path) {
+            return Ok(Some(bytes.clone()));
+        }
+        // a writer may have written it between the two looks
+        Ok(self.folder.read(path)?.filter(|bytes| !bytes.is_empty()).map(Arc::from))
     }
 
     /// The bytes of a tile or bundle, from a wider one if that is what is left.

@@ -1,4 +1,4 @@
-//! Reading a log: entries, bundles, proofs; without a key, without a lock, on a read-only copy too.
+//! Reading a log: entries, bundles, proofs; without a key, without waiting for a lock, on a read-only copy too.
 //!
 //! in: the folder; out: one consistent state of the log, that of the checkpoint found at opening.
 //! **Invariant:** what a crash left in the `wal` stands in for missing files, so a reader sees every acknowledged leaf.
@@ -54,14 +54,23 @@ impl LogReader {
     }
 
     fn look(folder: &Arc<Folder>) -> Result<Self, LogError> {
+        // while a writer works, the last record may not be durable yet: only what the checkpoint file says may be relied on
+        let (writing, _lock) = folder.lock_out_writers();
         let wal = folder.read(WAL)?;
         let on_disk = folder.read(CHECKPOINT)?;
+        let published = on_disk.as_ref().filter(|note| writing && !note.is_empty());
         let (note, behind) = match &wal {
             Some(wal) => {
                 let scan = scan(wal)?;
                 let behind = !checkpoint_is_last(&scan, on_disk.as_deref())?;
                 let last = scan.records.last().map(|record| record.checkpoint.clone());
-                (last.ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?, behind)
+                let published = published.map(|note| String::from_utf8_lossy(note).into_owned());
+                (
+                    published
+                        .or(last)
+                        .ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?,
+                    behind,
+                )
             }
             None => {
                 let bytes = on_disk.ok_or_else(|| LogError::corrupt(CHECKPOINT, "it is missing"))?;

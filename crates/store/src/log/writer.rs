@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
@@ -30,7 +31,7 @@ use crate::barrier;
 /// Name of the checkpoint file.
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Bytes of the `wal` beyond which all files are made durable and it starts anew.
-const WAL_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const WAL_BYTES_MAX: u64 = if cfg!(test) { 256 * 1024 } else { 8 * 1024 * 1024 };
 /// Bytes of entries and bundles that one group commit gathers; a single call may bring more.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// From this many files on, one sync of the whole file system is cheaper than one a file.
@@ -47,6 +48,7 @@ pub struct Log {
     state: Mutex<State>,
     /// The last snapshot taken, for as long as nothing was appended.
     view: Mutex<Option<Arc<LogReader>>>,
+    flushing: AtomicBool,
 }
 
 /// Leaves of one call, encoded.
@@ -74,6 +76,8 @@ struct State {
     wal_bytes: u64,
     /// Files written since the last flush.
     dirty: BTreeSet<String>,
+    /// Those of them that are durable already.
+    synced: BTreeSet<String>,
     /// The files are behind the `wal`: they could not all be written.
     behind: bool,
     halted: Option<String>,
@@ -124,6 +128,7 @@ impl Log {
             done: Condvar::new(),
             state: Mutex::new(state),
             view: Mutex::default(),
+            flushing: AtomicBool::new(false),
         })
     }
 
@@ -213,7 +218,42 @@ impl Log {
             queue.leading = false;
             queue.finished.extend(tickets.into_iter().zip(outcomes));
             self.done.notify_all();
+            drop(queue);
+            // others go on meanwhile; a flush that fails halts the handle, and the leaves are safe in the wal
+            _ = self.flush_if_long();
+            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Starts the `wal` anew if it is long. Most files are synced before the lock is taken: apart from the checkpoint no
+    /// file ever changes once it has its name.
+    fn flush_if_long(&self) -> Result<(), LogError> {
+        let (early, size) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.wal_bytes <= WAL_BYTES_MAX || state.behind || self.flushing.swap(true, Ordering::SeqCst) {
+                return Ok(());
+            }
+            // partial tiles may be gone by then, if another handle flushes; full ones and bundles stay
+            let stays = |path: &&String| *path != CHECKPOINT && Tile::parse(path).is_none_or(|tile| tile.is_full());
+            let early = state.dirty.iter().filter(stays).cloned().collect::<BTreeSet<_>>();
+            (early, state.edge.size())
+        };
+        let synced = barrier::group(|group| sync_all(&self.folder, group, &early, size));
+        let done = synced.and_then(|()| {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let _lock = self.folder.lock()?;
+            state.refresh(&self.folder, &self.origin)?;
+            state.synced = early;
+            let flushed = state.flush(&self.folder);
+            state.synced.clear();
+            flushed
+        });
+        self.flushing.store(false, Ordering::SeqCst);
+        if let Err(error) = &done {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.halted.get_or_insert_with(|| error.to_string());
+        }
+        done
     }
 
     fn commit(&self, batches: Vec<Batch>) -> Vec<Outcome> {
@@ -390,7 +430,11 @@ impl State {
         let Some((base, rest)) = scan.records.split_first() else {
             return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
         };
-        checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref())?;
+        if !checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref())? {
+            // whoever wrote the last record may have died before its barrier: no checkpoint is published that a power cut
+            // could take back
+            barrier::sync(&wal).map_err(|error| io_error("sync", WAL, error))?;
+        }
         let mut edge = Edge::load(&Files::on_disk(folder.clone()), base.before)?;
         let mut writes = apply(&mut edge, std::slice::from_ref(base), origin, false)?;
         writes.extend(apply(&mut edge, rest, origin, true)?);
@@ -401,6 +445,7 @@ impl State {
             wal,
             wal_bytes: u64::try_from(scan.intact).unwrap_or(u64::MAX),
             dirty: BTreeSet::new(),
+            synced: BTreeSet::new(),
             behind: false,
             halted: None,
         };
@@ -482,10 +527,6 @@ impl State {
         // acknowledged from here on: what fails now is made good from the wal
         self.behind = writes.iter().try_for_each(|(path, bytes)| folder.replace(path, bytes)).is_err();
         self.dirty.extend(writes.into_iter().map(|(path, _)| path));
-        if self.wal_bytes > WAL_BYTES_MAX && !self.behind {
-            // a flush that fails halts the handle; the leaves are safe in the wal
-            _ = self.flush(folder);
-        }
         Ok(())
     }
 
@@ -504,8 +545,9 @@ impl State {
     fn flush_files(&mut self, folder: &Arc<Folder>) -> Result<(), LogError> {
         let base = Record { before: self.edge.size(), checkpoint: self.checkpoint.clone(), ..Record::default() };
         let bytes = base.encode()?;
+        let late = self.dirty.difference(&std::mem::take(&mut self.synced)).cloned().collect();
         barrier::group(|group| {
-            sync_all(folder, group, &self.dirty, self.edge.size())?;
+            sync_all(folder, group, &late, self.edge.size())?;
             let file = folder.write_aside(&bytes)?;
             let failed = |error| io_error("sync", WAL, error);
             group.sync(&file).map_err(failed)?;

@@ -108,3 +108,30 @@ fn readers_see_whole_states_while_a_writer_works() {
     });
     assert_eq!(audit(&dir), []);
 }
+
+#[test]
+fn a_long_wal_starts_anew_while_others_append() {
+    let dir = Temp::new();
+    drop(create(&dir));
+    thread::scope(|scope| {
+        for handle in 0..2_u64 {
+            let log = Arc::new(open(&dir));
+            for thread in 0..3_u64 {
+                let log = log.clone();
+                scope.spawn(move || {
+                    for round in 0..12_u64 {
+                        let n = (handle * 3 + thread) * 100_000 + round * 100;
+                        log.append(&leaves(n..n + 60)).unwrap();
+                    }
+                });
+            }
+        }
+    });
+    let wal = fs::read(dir.join("wal")).unwrap();
+    let base = Checkpoint::parse(scan(&wal).unwrap().records[0].checkpoint.as_bytes()).unwrap().0;
+    assert!(base.size > 0, "it was flushed in between");
+    assert_eq!(LogReader::open(&dir).unwrap().state().size, 2 * 3 * 12 * 60);
+    assert_eq!(audit(&dir), []);
+    drop(open(&dir));
+    assert_eq!(audit(&dir), []);
+}
