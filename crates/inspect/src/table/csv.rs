@@ -31,7 +31,7 @@ fn open_rows(input: &Input, names: &[&str], wanted: Vec<usize>, batch_rows: usiz
         .with_header(true)
         .with_batch_size(batch_rows)
         .with_projection(wanted)
-        .build_buffered(BufReader::new(input.lines()))
+        .build_buffered(BufReader::new(input.records()))
         .map_err(|error| malformed(name, &error))
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn survey(name: &str, input: &Input) -> Result<(Vec<FileColumn>, u64)
         return Err(TableError::Malformed { file: name.to_owned(), reason: String::from("it is empty: not even a header line") });
     }
     let (header, _) =
-        CsvFormat::default().with_header(true).infer_schema(input.lines(), Some(0)).map_err(|error| malformed(name, &error))?;
+        CsvFormat::default().with_header(true).infer_schema(input.records(), Some(0)).map_err(|error| malformed(name, &error))?;
     let names: Vec<&str> = header.fields().iter().map(|field| field.name().as_str()).collect();
     let mut kinds = vec![ColumnKind::Empty; names.len()];
     let mut rows = 0_u64;

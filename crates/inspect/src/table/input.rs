@@ -33,7 +33,16 @@ impl Input {
 
     /// A reader from the start that refuses over-long lines.
     pub(crate) fn lines(&self) -> LineLimit<BufReader<Reader>> {
-        LineLimit { inner: BufReader::with_capacity(256 * 1024, self.reader(0)), since_newline: 0 }
+        self.limited(false)
+    }
+
+    /// A reader from the start that refuses over-long CSV records, line ends within quotes included.
+    pub(crate) fn records(&self) -> LineLimit<BufReader<Reader>> {
+        self.limited(true)
+    }
+
+    fn limited(&self, quotes: bool) -> LineLimit<BufReader<Reader>> {
+        LineLimit { inner: BufReader::with_capacity(256 * 1024, self.reader(0)), length: 0, quotes, state: Cell::Start }
     }
 
     fn reader(&self, start: u64) -> Reader {
@@ -92,21 +101,51 @@ impl ChunkReader for Input {
     }
 }
 
-/// Fails once more than [`LINE_BYTES_MAX`] bytes came without a line end.
+/// Where in a CSV record the next byte stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cell {
+    Start,
+    Plain,
+    Quoted,
+    /// After a quote within quotes: the end of the cell, or the first half of a quote that is meant.
+    Quote,
+}
+
+/// Fails once more than [`LINE_BYTES_MAX`] bytes came without the end of a line, or of a CSV record.
 pub(crate) struct LineLimit<R> {
     inner: R,
-    since_newline: usize,
+    length: usize,
+    quotes: bool,
+    state: Cell,
+}
+
+impl<R> LineLimit<R> {
+    /// Length of the longest line, or record, that these bytes end or continue.
+    fn longest(&mut self, bytes: &[u8]) -> usize {
+        let mut longest = 0;
+        for byte in bytes {
+            self.length += 1;
+            if self.quotes {
+                self.state = match (self.state, byte) {
+                    (Cell::Start | Cell::Quote, b'"') | (Cell::Quoted, 0..=b'!' | b'#'..) => Cell::Quoted,
+                    (Cell::Quoted, b'"') => Cell::Quote,
+                    (_, b',' | b'\n' | b'\r') => Cell::Start,
+                    _ => Cell::Plain,
+                };
+            }
+            longest = longest.max(self.length);
+            if *byte == b'\n' && self.state != Cell::Quoted {
+                self.length = 0;
+            }
+        }
+        longest
+    }
 }
 
 impl<R: std::io::BufRead> Read for LineLimit<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        let read = buffer.get(..count).unwrap_or_default();
-        match read.iter().rposition(|byte| *byte == b'\n') {
-            Some(last) => self.since_newline = count - last - 1,
-            None => self.since_newline += count,
-        }
-        if self.since_newline > LINE_BYTES_MAX {
+        if self.longest(buffer.get(..count).unwrap_or_default()) > LINE_BYTES_MAX {
             return Err(std::io::Error::other(format!("a line is longer than {LINE_BYTES_MAX} bytes")));
         }
         Ok(count)

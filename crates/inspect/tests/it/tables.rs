@@ -104,6 +104,11 @@ fn a_line_without_end_does_not_fill_memory() {
         let error = open(vec![(name, bytes_file(&long))]).unwrap_err();
         assert_eq!(error.code(), "table/malformed", "{error}");
     }
+    // a quote that never closes makes one record of all lines; control: with the quotes closed the same lines are read
+    let open_quote = format!("a\n\"{}", "x\n".repeat(10 << 20));
+    assert_eq!(text_data("q.csv", &open_quote).unwrap_err().code(), "table/malformed");
+    let closed = format!("a\n\"say \"\"hi\"\"\nthere\"\n{}", "5\" pipe\n".repeat(3 << 20));
+    assert_eq!(text_data("q.csv", &closed).unwrap().rows(), (3 << 20) + 1);
 }
 
 /// A byte flipped anywhere in a Parquet file is read or refused, never a panic.
