@@ -1,2 +1,66 @@
-//! Developer tool.
-fn main() {}
+//! `cargo xtask`: the one developer tool. Standard library only, so that it builds in a second.
+//!
+//! in: a command; out: what the command does, and an exit code: 0 if all is well, 1 if not, 2 for wrong usage.
+//! **Invariant:** what CI runs is what a developer runs: `.ci/run` calls `cargo xtask ci` and nothing else.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a tool of the developer: it spawns, reads the environment, writes and prints"
+)]
+
+mod bench;
+mod ci;
+mod command_line;
+mod generate;
+mod interop;
+mod process;
+mod tables;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// What a command yields: nothing, or why it failed.
+type Outcome = Result<(), String>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  check            format, clippy with warnings denied, tidy
+  test [ARGS…]     every test of the workspace, documentation tests too; ARGS go to the runner
+  gen [--check]    schemas, command line reference, tables of error codes and events
+  bench [--smoke]  the table of measurements; --smoke with small sizes, to see that they run
+  interop          other people's tools against ours, in throw-away environments below target/interop
+  drill            simulated attacks with the time to their detection
+  demo             the main job: the example, run and verified
+  tidy             only the rules of the tree
+  ci               check, gen --check, test, interop, demo, bench --smoke; each timed, a summary at the end";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["check"] => ci::check(),
+        ["test", rest @ ..] => ci::test(rest).map(|_| ()),
+        ["gen"] => generate::run(false),
+        ["gen", "--check"] => generate::run(true),
+        ["bench"] => bench::run(false),
+        ["bench", "--smoke"] => bench::run(true),
+        ["interop"] => interop::run(),
+        ["drill"] => Err("there are no drills yet: they come with *Operate*".to_owned()),
+        ["demo"] => ci::demo(),
+        ["tidy"] => tidy::run(),
+        ["ci"] => ci::ci(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

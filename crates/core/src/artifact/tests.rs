@@ -1,3 +1,5 @@
+//! Tests of [`crate::artifact`], data-driven, with the attacks on it.
+
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of [`crate::envelope`], data-driven, with the attacks on it.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of [`crate::json_strict`], data-driven, with the attacks on it.
+
 use proptest::prelude::*;
 use serde_json::json;
 

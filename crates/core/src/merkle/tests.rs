@@ -1,3 +1,5 @@
+//! Tests of [`crate::merkle`], data-driven, with the attacks on it.
+
 #![expect(clippy::cast_possible_truncation, reason = "test trees are small")]
 
 use proptest::prelude::*;

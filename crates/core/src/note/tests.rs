@@ -1,3 +1,5 @@
+//! Tests of [`crate::note`], data-driven, with the attacks on it.
+
 use proptest::prelude::*;
 use signed_note as peer;
 

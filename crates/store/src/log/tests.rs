@@ -1,3 +1,5 @@
+//! Tests of the log: what is acknowledged stays, what is torn is mended, what is changed is found.
+
 #![expect(clippy::disallowed_methods, reason = "tests break files on purpose")]
 
 use std::collections::{BTreeMap, HashSet};
