@@ -233,8 +233,8 @@ impl Manifest {
 
     /// Reads a document that [`Self::to_bytes`] wrote; any other spelling is refused.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let document: Document = json_strict::parse_typed(bytes)
-            .map_err(|error| ManifestError::Document { offset: error.offset, reason: error.reason })?;
+        let document: Document =
+            json_strict::parse_typed(bytes).map_err(|error| ManifestError::Document { offset: error.offset, reason: error.reason })?;
         let manifest = Self::new(document.entries)?;
         if manifest.to_bytes() == bytes { Ok(manifest) } else { Err(ManifestError::NotCanonical) }
     }
@@ -307,11 +307,7 @@ fn check_collisions(entries: &[ManifestEntry]) -> Result<(), ManifestError> {
         for path in ends.filter_map(|end| folder.get(..end)).filter(|path| !path.is_empty()) {
             let folded = fold(path);
             if let Some(file) = files.get(&folded) {
-                return Err(if *file == path {
-                    ManifestError::FileIsFolder { name: path.to_owned() }
-                } else {
-                    collision(file, path)
-                });
+                return Err(if *file == path { ManifestError::FileIsFolder { name: path.to_owned() } } else { collision(file, path) });
             }
             if let Some(first) = folders.insert(folded, path).filter(|first| *first != path) {
                 return Err(collision(first, path));

@@ -22,11 +22,7 @@ impl Name {
         let text = text.into();
         let first_ok = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
         let rest_ok = text.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-        if first_ok && rest_ok && text.len() <= 64 {
-            Ok(Self(text))
-        } else {
-            Err(NameError(text.chars().take(80).collect()))
-        }
+        if first_ok && rest_ok && text.len() <= 64 { Ok(Self(text)) } else { Err(NameError(text.chars().take(80).collect())) }
     }
 
     /// The name as text.

@@ -44,8 +44,7 @@ fn check(bytes: &[u8]) -> Result<(), JsonError> {
 }
 
 fn refused(bytes: &[u8], error: &serde_json::Error) -> JsonError {
-    let before: usize =
-        bytes.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let before: usize = bytes.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
     let text = error.to_string();
     // serde_json appends the position, which `offset` already says
     let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();

@@ -228,13 +228,7 @@ pub fn consistency_proof<E: From<MerkleError>>(
 }
 
 /// Checks that `leaf` is leaf `index` of the tree of `size` leaves with `root` (RFC 9162 §2.1.3.2).
-pub fn verify_inclusion(
-    leaf: &Digest,
-    index: u64,
-    size: u64,
-    proof: &[Digest],
-    root: &Digest,
-) -> Result<(), MerkleError> {
+pub fn verify_inclusion(leaf: &Digest, index: u64, size: u64, proof: &[Digest], root: &Digest) -> Result<(), MerkleError> {
     if index >= size {
         return Err(MerkleError::OutOfRange { what: "leaf", asked: index, size });
     }
@@ -256,13 +250,7 @@ pub fn verify_inclusion(
 
 /// Checks that the tree of `old` leaves with `old_root` is a prefix of the tree of `new` leaves with `new_root`
 /// (RFC 9162 §2.1.4.2). From size 0 everything is consistent and the proof is empty.
-pub fn verify_consistency(
-    old: u64,
-    old_root: &Digest,
-    new: u64,
-    new_root: &Digest,
-    proof: &[Digest],
-) -> Result<(), MerkleError> {
+pub fn verify_consistency(old: u64, old_root: &Digest, new: u64, new_root: &Digest, proof: &[Digest]) -> Result<(), MerkleError> {
     if old > new {
         return Err(MerkleError::OutOfRange { what: "size", asked: old, size: new });
     }

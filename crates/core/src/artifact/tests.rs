@@ -34,9 +34,8 @@ fn the_three_digests_of_a_known_tree() {
     let (x, b) = (Digest::of(b"a/x"), Digest::of(b"b"));
     assert_eq!(manifest.root(), Digest::of(&[x.as_bytes().as_slice(), b.as_bytes()].concat()));
     assert_eq!(manifest.dir_hash(), Digest::of(format!("{x}  a/x\n{b}  b\n").as_bytes()));
-    let text = format!(
-        r#"{{"entries":[{{"digest":"{x}","mode":420,"name":"a/x","size":3}},{{"digest":"{b}","mode":420,"name":"b","size":1}}]}}"#
-    );
+    let text =
+        format!(r#"{{"entries":[{{"digest":"{x}","mode":420,"name":"a/x","size":3}},{{"digest":"{b}","mode":420,"name":"b","size":1}}]}}"#);
     assert_eq!(String::from_utf8(manifest.to_bytes()).unwrap(), text);
     let reference = manifest.reference();
     assert_eq!((reference.digest, reference.files, reference.bytes), (Digest::of(text.as_bytes()), 2, 4));
@@ -122,12 +121,7 @@ fn only_the_canonical_document_is_read() {
         text.replace("420", "420.0"),
         text.replace("420", "421"),
         format!("{text}\n"),
-        text.replace(&x, "?")
-            .replace(&b, &x)
-            .replace('?', &b)
-            .replace("a/x", "?")
-            .replace("\"b\"", "\"c\"")
-            .replace('?', "d/x"),
+        text.replace(&x, "?").replace(&b, &x).replace('?', &b).replace("a/x", "?").replace("\"b\"", "\"c\"").replace('?', "d/x"),
     ];
     for document in changed {
         assert!(Manifest::from_bytes(document.as_bytes()).is_err(), "{document}");

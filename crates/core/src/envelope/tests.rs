@@ -136,13 +136,7 @@ fn a_leaf_is_the_hashedrekord_of_exactly_one_bundle() {
 
 #[test]
 fn statements_are_written_canonically_and_read_strictly() {
-    let artifact = ArtifactRef {
-        digest: Digest::of(b"d"),
-        root: Digest::of(b"r"),
-        dir_hash: Digest::of(b"h"),
-        files: 1,
-        bytes: 2,
-    };
+    let artifact = ArtifactRef { digest: Digest::of(b"d"), root: Digest::of(b"r"), dir_hash: Digest::of(b"h"), files: 1, bytes: 2 };
     let statement = Statement {
         subject: vec![
             ResourceDescriptor::folder("model", &artifact).with_annotation("b", 1),
@@ -183,10 +177,7 @@ fn statements_are_written_canonically_and_read_strictly() {
     }
     Statement::from_payload(text.replacen("\"z\":1", "\"z\":1,\"new\":2", 1).as_bytes()).expect("the control");
     assert!(
-        Statement::from_payload(
-            br#"{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"x","subject":[]}"#
-        )
-        .is_err()
+        Statement::from_payload(br#"{"_type":"https://in-toto.io/Statement/v1","predicate":{},"predicateType":"x","subject":[]}"#).is_err()
     );
 }
 

@@ -28,10 +28,7 @@ pub(super) fn to_json(bundle: &Bundle) -> Vec<u8> {
     // writing to a String cannot fail, here and below
     _ = write!(text, "\",\"payloadType\":\"{PAYLOAD_TYPE}\",\"signatures\":[{{\"keyid\":\"\",\"sig\":\"");
     STANDARD.encode_string(&bundle.signature, &mut text);
-    _ = write!(
-        text,
-        "\"}}]}},\"mediaType\":\"{BUNDLE_MEDIA_TYPE}\",\"verificationMaterial\":{{\"publicKey\":{{\"hint\":"
-    );
+    _ = write!(text, "\"}}]}},\"mediaType\":\"{BUNDLE_MEDIA_TYPE}\",\"verificationMaterial\":{{\"publicKey\":{{\"hint\":");
     push_string(&bundle.key_hint, &mut text);
     text.push_str("},\"tlogEntries\":[");
     if let Some(proof) = &bundle.log_proof {
@@ -42,14 +39,9 @@ pub(super) fn to_json(bundle: &Bundle) -> Vec<u8> {
 }
 
 fn push_entry(proof: &LogProof, text: &mut String) {
-    let hashes: Vec<String> =
-        proof.hashes.iter().map(|hash| format!("\"{}\"", STANDARD.encode(hash.as_bytes()))).collect();
+    let hashes: Vec<String> = proof.hashes.iter().map(|hash| format!("\"{}\"", STANDARD.encode(hash.as_bytes()))).collect();
     let index = proof.index;
-    _ = write!(
-        text,
-        "{{\"canonicalizedBody\":\"{}\",\"inclusionProof\":{{\"checkpoint\":",
-        STANDARD.encode(&proof.body)
-    );
+    _ = write!(text, "{{\"canonicalizedBody\":\"{}\",\"inclusionProof\":{{\"checkpoint\":", STANDARD.encode(&proof.body));
     text.push_str("{\"envelope\":");
     push_string(&proof.checkpoint, text);
     _ = write!(
@@ -156,8 +148,7 @@ pub(super) fn from_json(bytes: &[u8]) -> Result<Bundle, EnvelopeError> {
     if bytes.len() > BUNDLE_BYTES_MAX {
         return Err(EnvelopeError::TooLarge { what: "bundle", bytes: bytes.len() });
     }
-    let bundle: BundleJson =
-        json_strict::parse_typed(bytes).map_err(|source| EnvelopeError::Json { what: "bundle", source })?;
+    let bundle: BundleJson = json_strict::parse_typed(bytes).map_err(|source| EnvelopeError::Json { what: "bundle", source })?;
     expect("mediaType", &bundle.media_type, BUNDLE_MEDIA_TYPE, "a Sigstore bundle v0.3")?;
     let envelope = bundle.dsse_envelope;
     expect("dsseEnvelope.payloadType", &envelope.payload_type, PAYLOAD_TYPE, "application/vnd.in-toto+json")?;

@@ -54,11 +54,8 @@ fn depth_is_bounded_without_overflowing_the_stack() {
 
 #[test]
 fn canonical_text_is_sorted_compact_and_finite() {
-    let value =
-        parse(br#"{ "b" : [1.0, 2e3, -0.0, 18446744073709551615], "a" : {"\u00e9":"\u0001\n\"\\\u007f", "Z":null} }"#)
-            .unwrap();
-    let expected =
-        "{\"a\":{\"Z\":null,\"é\":\"\\u0001\\n\\\"\\\\\u{7f}\"},\"b\":[1.0,2000.0,-0.0,18446744073709551615]}";
+    let value = parse(br#"{ "b" : [1.0, 2e3, -0.0, 18446744073709551615], "a" : {"\u00e9":"\u0001\n\"\\\u007f", "Z":null} }"#).unwrap();
+    let expected = "{\"a\":{\"Z\":null,\"é\":\"\\u0001\\n\\\"\\\\\u{7f}\"},\"b\":[1.0,2000.0,-0.0,18446744073709551615]}";
     assert_eq!(String::from_utf8(to_canonical(&value)).unwrap(), expected);
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert!(to_canonical_of(&std::collections::BTreeMap::from([("x", Some(vec![bad]))])).is_err());
@@ -79,8 +76,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 64, 8, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-            prop::collection::btree_map(any::<String>(), inner, 0..8)
-                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            prop::collection::btree_map(any::<String>(), inner, 0..8).prop_map(|fields| Value::Object(fields.into_iter().collect())),
         ]
     })
 }

@@ -36,10 +36,7 @@ impl Tile {
     pub fn all(size: u64) -> impl Iterator<Item = Self> {
         let levels = (0..8u8).map(Some).take_while(move |level| Self::in_tree(*level, 0, size).is_some());
         let entries = (size > 0).then_some(None);
-        entries
-            .into_iter()
-            .chain(levels)
-            .flat_map(move |level| (0..).map_while(move |index| Self::in_tree(level, index, size)))
+        entries.into_iter().chain(levels).flat_map(move |level| (0..).map_while(move |index| Self::in_tree(level, index, size)))
     }
 
     /// Whether no more can be added.

@@ -37,8 +37,7 @@ fn verifier_keys_read_back_and_their_hash_is_checked() {
 #[test]
 fn a_known_note_reads_back_and_the_peer_verifies_the_same_bytes() {
     let text = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n";
-    let line =
-        "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
+    let line = "— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=\n";
     let whole = format!("{text}\n{line}");
     let note = Note::parse(whole.as_bytes()).unwrap();
     assert_eq!(note.text, text);
