@@ -46,3 +46,5 @@ pub const WHEEL_RATIO_MAX: u64 = 50;
 pub const WHEEL_BOMB_FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of a wheel's RECORD.
 pub const WHEEL_RECORD_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes of a step's scratch and outputs unless it declares `resources.disk`.
+pub const STEP_DISK_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;

@@ -13,9 +13,7 @@ use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::{EncodePublicKey as _, LineEnding};
 use seaworthy_core::digest::{Digest, hex_encode};
-use seaworthy_core::envelope::{
-    Bundle, LeafBody, LogProof, PAYLOAD_TYPE, ResourceDescriptor, Statement, key_hint, pae,
-};
+use seaworthy_core::envelope::{Bundle, LeafBody, LogProof, PAYLOAD_TYPE, ResourceDescriptor, Statement, key_hint, pae};
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::RunId;
 use seaworthy_core::ports::{EvidenceSource as _, Leaf};

@@ -136,9 +136,7 @@ impl LogError {
             Self::Corrupt { .. } => "run `seaworthy verify log`, and restore the file from a copy; nothing was changed",
             Self::Exists { .. } => "open the log that is there, or name another workspace",
             Self::Origin { .. } => "each environment has a log of its own: check the environment and the workspace",
-            Self::EntryTooLong { .. } | Self::Leaf { .. } => {
-                "put the details into an attestation: its leaf is a digest"
-            }
+            Self::EntryTooLong { .. } | Self::Leaf { .. } => "put the details into an attestation: its leaf is a digest",
             Self::OtherSignature { .. } => "look the statement up in the log before it is signed again",
             Self::Signer { .. } => "check that the log key of this environment is available",
             Self::OutOfRange { .. } => "`seaworthy log show` prints the size of the log",

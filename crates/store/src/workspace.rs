@@ -73,8 +73,7 @@ impl Workspace {
         let path = root.join(FOLDER_NAME).join(ID_FILE);
         let text = text_file(&path, 1024)?;
         let layout = |reason: String| StoreError::Layout { path: path.clone(), reason };
-        let document =
-            json_strict::parse(text.as_bytes()).map_err(|fault| layout(format!("its id cannot be read: {fault}")))?;
+        let document = json_strict::parse(text.as_bytes()).map_err(|fault| layout(format!("its id cannot be read: {fault}")))?;
         let id = document.get("id").and_then(|id| id.as_str()).unwrap_or_default().to_owned();
         let hex = id.len() == 16 && id.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
         if !hex || text != id_document(&id) {
@@ -120,11 +119,7 @@ impl Workspace {
         let path = self.root.join(FOLDER_NAME);
         let folder = folders::folder(&path)?;
         let names = folders::names(&folder).map_err(StoreError::os("list", &path))?;
-        Ok(names
-            .into_iter()
-            .filter(|name| folders::folder_in(&folder, name).is_ok())
-            .filter_map(|name| Name::new(name).ok())
-            .collect())
+        Ok(names.into_iter().filter(|name| folders::folder_in(&folder, name).is_ok()).filter_map(|name| Name::new(name).ok()).collect())
     }
 
     /// Compares the id and environment with those that the log began with: an edited `workspace.json` shows here.
@@ -139,15 +134,12 @@ impl Workspace {
             .map_err(|cause| cause.to_string())
             .and_then(|bytes| json_strict::parse_typed::<Event>(&bytes).map_err(|cause| cause.to_string()));
         match begun.map(|event| event.kind) {
-            Ok(EventKind::WorkspaceCreated { workspace, environment: name })
-                if workspace == self.id && name == environment.as_str() =>
-            {
+            Ok(EventKind::WorkspaceCreated { workspace, environment: name }) if workspace == self.id && name == environment.as_str() => {
                 Vec::new()
             }
-            Ok(EventKind::WorkspaceCreated { workspace, environment: name }) => fault(format!(
-                "the log began as workspace `{workspace}`, environment `{name}`; this is `{}`, `{environment}`",
-                self.id
-            )),
+            Ok(EventKind::WorkspaceCreated { workspace, environment: name }) => {
+                fault(format!("the log began as workspace `{workspace}`, environment `{name}`; this is `{}`, `{environment}`", self.id))
+            }
             Ok(_) => fault("the log does not begin with the workspace's creation".into()),
             Err(cause) => fault(format!("the log's first leaf cannot be read: {cause}")),
         }
@@ -160,8 +152,8 @@ fn id_document(id: &str) -> String {
 
 /// Reads a text file of at most `bytes_max` bytes: a regular file, UTF-8.
 pub fn text_file(path: &Path, bytes_max: usize) -> Result<String, StoreError> {
-    let file = openat(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
-        .map_err(StoreError::os("open", path))?;
+    let file =
+        openat(CWD, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).map_err(StoreError::os("open", path))?;
     let stat = fstat(&file).map_err(StoreError::os("examine", path))?;
     let name = || path.display().to_string();
     if !FileType::from_raw_mode(stat.st_mode).is_file() {
@@ -172,8 +164,7 @@ pub fn text_file(path: &Path, bytes_max: usize) -> Result<String, StoreError> {
     if bytes.len() > bytes_max {
         return Err(StoreError::TooLarge { what: format!("`{}` in bytes", path.display()), limit: bytes_max as u64 });
     }
-    String::from_utf8(bytes)
-        .map_err(|fault| StoreError::refused(name(), format!("byte {} is not UTF-8", fault.utf8_error().valid_up_to())))
+    String::from_utf8(bytes).map_err(|fault| StoreError::refused(name(), format!("byte {} is not UTF-8", fault.utf8_error().valid_up_to())))
 }
 
 /// [`text_file`] with the limit of workflow, settings, schema and lock files.
@@ -192,14 +183,30 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
         _ => Path::new("."),
     };
     // the parent may be a link of the user's own making
-    let folder = openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(StoreError::os("open", parent))?;
+    let folder =
+        openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(StoreError::os("open", parent))?;
     let temp = Temp::write(&folder, parent, name, bytes, mode)?;
     barrier::group(|group| {
         group.sync(&temp.file).map_err(StoreError::io("sync", path))?;
         renameat(&folder, &*temp.name, &folder, name).map_err(StoreError::os("replace", path))?;
         group.sync(&folder).map_err(StoreError::io("sync", parent))
     })
+}
+
+/// Makes the folder `dir` (0700) and those above it that are missing; one that others may enter is refused.
+pub fn private_folder(dir: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+    }
+    folders::private_folder(dir).map(drop)
+}
+
+/// Writes a new file that a step may read while it runs and that nothing rests on afterwards: not synced.
+pub fn write_scratch(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH).map_err(StoreError::os("create", path))?;
+    fchmod(&file, Mode::RUSR | Mode::RGRP | Mode::ROTH).map_err(StoreError::os("set the mode of", path))?;
+    File::from(file).write_all(bytes).map_err(StoreError::io("write", path))
 }
 
 /// Creates a file that must not be there yet; of two who do so at once, the first wins.

@@ -58,7 +58,8 @@ pub struct StoreFault {
 }
 
 impl StoreFault {
-    pub(crate) fn new(path: impl Into<String>, kind: FaultKind, message: impl Into<String>) -> Self {
+    /// A fault at `path`.
+    pub fn new(path: impl Into<String>, kind: FaultKind, message: impl Into<String>) -> Self {
         Self { path: path.into(), kind, message: message.into() }
     }
 }

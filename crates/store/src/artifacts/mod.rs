@@ -23,7 +23,7 @@ use std::sync::atomic::AtomicU64;
 pub use checkout::remove_checkout;
 pub use folder::{FolderFiles, FolderRules, HardLinks, folder_files, open_folder};
 pub use keep::{FaultKind, GcReport, StoreFault, digests_in};
-pub use put::{Blob, NewFile, PutRules, hash_files, hash_folder};
+pub use put::{Batch, Blob, NewFile, PutRules, hash_files, hash_folder};
 pub use read::VerifiedReader;
 
 use crate::error::StoreError;
@@ -69,8 +69,7 @@ impl Artifacts {
             folders::clear(&temps, dir)?;
         }
         folders::shared(&lock, dir)?;
-        let writer =
-            Writer { temps, lock, tag: folders::random_hex::<6>(dir)?, next: AtomicU64::new(0), gate: RwLock::new(()) };
+        let writer = Writer { temps, lock, tag: folders::random_hex::<6>(dir)?, next: AtomicU64::new(0), gate: RwLock::new(()) };
         Ok(Self { dir: dir.to_path_buf(), root, blobs, writer: Some(writer) })
     }
 

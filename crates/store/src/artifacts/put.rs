@@ -62,6 +62,11 @@ pub struct PutRules {
 }
 
 impl Artifacts {
+    /// Begins a batch: several blobs and artifacts for one barrier.
+    pub fn batch(&self) -> Result<Batch<'_>, StoreError> {
+        Batch::new(self)
+    }
+
     /// Stores `bytes`; one barrier.
     pub fn put_bytes(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let mut batch = Batch::new(self)?;
@@ -104,23 +109,11 @@ impl Artifacts {
         Ok(manifest.reference())
     }
 
-    fn put_each(
-        &self,
-        files: impl Iterator<Item = Result<NewFile, StoreError>>,
-    ) -> Result<(Manifest, ArtifactRef), StoreError> {
+    fn put_each(&self, files: impl Iterator<Item = Result<NewFile, StoreError>>) -> Result<(Manifest, ArtifactRef), StoreError> {
         let mut batch = Batch::new(self)?;
-        let mut buffer = Vec::new();
-        let mut entries = Vec::new();
-        for file in files {
-            let file = file?;
-            let (digest, size) = batch.stage_file(&file, &mut buffer)?;
-            entries.push(entry_of(&file, digest, size));
-        }
-        let manifest = manifest_of(entries)?;
-        batch.stage_bytes(&manifest.to_bytes())?;
+        let stored = batch.each(files)?;
         batch.commit()?;
-        let reference = manifest.reference();
-        Ok((manifest, reference))
+        Ok(stored)
     }
 }
 
@@ -246,8 +239,8 @@ struct Staged<'a> {
     heals: bool,
 }
 
-/// What one call makes durable together.
-struct Batch<'a> {
+/// What becomes durable together, at the price of one barrier: nothing has its name in the store before [`Batch::commit`].
+pub struct Batch<'a> {
     store: &'a Artifacts,
     writer: &'a Writer,
     staged: Vec<Staged<'a>>,
@@ -264,6 +257,54 @@ impl<'a> Batch<'a> {
         Ok(Self { store, writer, staged: Vec::new(), seen: BTreeSet::new(), many: false, _gate: gate })
     }
 
+    /// Adds `bytes`.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
+        self.stage_bytes(bytes)
+    }
+
+    /// Adds the one-file artifact `name` with these bytes.
+    pub fn document(&mut self, name: &str, bytes: &[u8]) -> Result<ArtifactRef, StoreError> {
+        let digest = self.stage_bytes(bytes)?;
+        let manifest = manifest_of(vec![ManifestEntry { name: name.to_owned(), digest, size: bytes.len() as u64, mode: 0o644 }])?;
+        self.stage_bytes(&manifest.to_bytes())?;
+        Ok(manifest.reference())
+    }
+
+    /// Adds `files` and the manifest that names them; each is read once.
+    pub fn files(&mut self, files: Vec<NewFile>) -> Result<(Manifest, ArtifactRef), StoreError> {
+        self.each(files.into_iter().map(Ok))
+    }
+
+    /// Adds every file below `dir` as one artifact, opening one at a time.
+    pub fn folder(&mut self, dir: impl AsFd, rules: &FolderRules) -> Result<(Manifest, ArtifactRef), StoreError> {
+        self.each(FolderFiles::new(dir, rules)?)
+    }
+
+    fn each(&mut self, files: impl Iterator<Item = Result<NewFile, StoreError>>) -> Result<(Manifest, ArtifactRef), StoreError> {
+        let mut buffer = Vec::new();
+        let mut entries = Vec::new();
+        for file in files {
+            let file = file?;
+            let (digest, size) = self.stage_file(&file, &mut buffer)?;
+            entries.push(entry_of(&file, digest, size));
+        }
+        let manifest = manifest_of(entries)?;
+        self.stage_bytes(&manifest.to_bytes())?;
+        let reference = manifest.reference();
+        Ok((manifest, reference))
+    }
+
+    /// Opens a blob of this batch, or of the store (verified): what was just hashed while it was written is what is read.
+    pub fn open(&self, blob: &Digest) -> Result<File, StoreError> {
+        let Some(staged) = self.staged.iter().find(|staged| staged.digest == *blob) else {
+            return self.store.verified_file(blob);
+        };
+        let path = self.store.dir.join("tmp").join(&staged.temp.name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.writer.temps, &*staged.temp.name, flags, Mode::empty()).map_err(StoreError::os("open", path))?;
+        Ok(File::from(file))
+    }
+
     fn stage_bytes(&mut self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         if !self.seen.insert(digest) {
@@ -273,10 +314,7 @@ impl<'a> Batch<'a> {
         if standing != Standing::Same {
             let temp = self.temp()?;
             let path = self.store.dir.join("tmp").join(&temp.name);
-            temp.file
-                .as_ref()
-                .map_or(Ok(()), |mut file| file.write_all(bytes))
-                .map_err(StoreError::io("write", path))?;
+            temp.file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).map_err(StoreError::io("write", path))?;
             self.stage(temp, digest, standing);
         }
         Ok(digest)
@@ -368,7 +406,7 @@ impl<'a> Batch<'a> {
     /// Makes all bytes durable, gives them their names, makes the names durable.
     ///
     /// The names of blobs that were there already are synced too: another process may have made them a moment ago.
-    fn commit(mut self) -> Result<(), StoreError> {
+    pub fn commit(mut self) -> Result<(), StoreError> {
         let dir = &self.store.dir;
         barrier::group(|group| {
             if self.many {
@@ -383,8 +421,7 @@ impl<'a> Batch<'a> {
             for staged in &mut self.staged {
                 new_shards |= place(self.store, staged)?;
             }
-            let shards: BTreeSet<u8> =
-                self.seen.iter().filter_map(|digest| digest.as_bytes().first().copied()).collect();
+            let shards: BTreeSet<u8> = self.seen.iter().filter_map(|digest| digest.as_bytes().first().copied()).collect();
             for shard in shards {
                 let name = format!("{shard:02x}");
                 let path = dir.join("blobs").join(&name);

@@ -259,12 +259,8 @@ impl Audit {
             let reason = match Bundle::from_json(&bytes) {
                 Err(error) => error.to_string(),
                 Ok(bundle) if bundle.pae_digest() != *pae => "its statement is not the one in the leaf".to_owned(),
-                Ok(bundle) if bundle.signature != leaf.signature => {
-                    "its signature is not the one in the leaf".to_owned()
-                }
-                Ok(bundle) if bundle.key_hint != key_hint(&leaf.public_key) => {
-                    "its key is not the one in the leaf".to_owned()
-                }
+                Ok(bundle) if bundle.signature != leaf.signature => "its signature is not the one in the leaf".to_owned(),
+                Ok(bundle) if bundle.key_hint != key_hint(&leaf.public_key) => "its key is not the one in the leaf".to_owned(),
                 Ok(bundle) if bundle.log_proof.is_some() || bundle.to_json() != bytes => {
                     "it is not written as the log writes it".to_owned()
                 }

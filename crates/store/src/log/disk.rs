@@ -63,8 +63,7 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held for its drop")] OwnedF
 impl Folder {
     pub(super) fn open(dir: &Path) -> Result<Self, LogError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(dir, flags, Mode::empty())
-            .map_err(|error| io_error("open the folder", &dir.to_string_lossy(), error))?;
+        let fd = rustix::fs::open(dir, flags, Mode::empty()).map_err(|error| io_error("open the folder", &dir.to_string_lossy(), error))?;
         Ok(Self {
             fd,
             #[cfg(test)]
@@ -312,11 +311,7 @@ impl Files {
 /// What the narrower tile of the same index holds.
 pub(super) fn prefix(bytes: &[u8], wide: Tile, narrow: Tile) -> Result<Vec<u8>, LogError> {
     let width = usize::from(narrow.width);
-    let length = if wide.level.is_some() {
-        width * 32
-    } else {
-        wide.entries(bytes)?.iter().take(width).map(|entry| entry.len() + 2).sum()
-    };
+    let length = if wide.level.is_some() { width * 32 } else { wide.entries(bytes)?.iter().take(width).map(|entry| entry.len() + 2).sum() };
     let head = bytes.get(..length).ok_or_else(|| LogError::corrupt(wide.path(), "it is too short"))?;
     Ok(head.to_vec())
 }

@@ -65,12 +65,7 @@ impl LogReader {
                 let behind = !checkpoint_is_last(&scan, on_disk.as_deref())?;
                 let last = scan.records.last().map(|record| record.checkpoint.clone());
                 let published = published.map(|note| String::from_utf8_lossy(note).into_owned());
-                (
-                    published
-                        .or(last)
-                        .ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?,
-                    behind,
-                )
+                (published.or(last).ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?, behind)
             }
             None => {
                 let bytes = on_disk.ok_or_else(|| LogError::corrupt(CHECKPOINT, "it is missing"))?;

@@ -160,23 +160,12 @@ fn the_files_are_those_of_the_specification() {
     log.append(&leaves(0..2)).unwrap();
     log.append(&leaves(2..3)).unwrap();
     let names = || files(&dir).into_keys().filter(|name| !name.starts_with("bundles/")).collect::<Vec<_>>();
-    assert_eq!(
-        names(),
-        ["checkpoint", "tile/0/000.p/2", "tile/0/000.p/3", "tile/entries/000.p/2", "tile/entries/000.p/3", "wal"]
-    );
+    assert_eq!(names(), ["checkpoint", "tile/0/000.p/2", "tile/0/000.p/3", "tile/entries/000.p/2", "tile/entries/000.p/3", "wal"]);
     log.append(&leaves(3..258)).unwrap();
     log.flush().unwrap();
     assert_eq!(
         names(),
-        [
-            "checkpoint",
-            "tile/0/000",
-            "tile/0/001.p/2",
-            "tile/1/000.p/1",
-            "tile/entries/000",
-            "tile/entries/001.p/2",
-            "wal"
-        ]
+        ["checkpoint", "tile/0/000", "tile/0/001.p/2", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/2", "wal"]
     );
     let note = fs::read_to_string(dir.join("checkpoint")).unwrap();
     let (checkpoint, note) = Checkpoint::parse(note.as_bytes()).unwrap();

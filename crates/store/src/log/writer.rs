@@ -148,8 +148,7 @@ impl Log {
         let behind = self.state.lock().unwrap_or_else(PoisonError::into_inner).behind;
         let now = self.folder.read(CHECKPOINT)?;
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reader) = view.as_ref().filter(|reader| !behind && Some(reader.note().as_bytes()) == now.as_deref())
-        {
+        if let Some(reader) = view.as_ref().filter(|reader| !behind && Some(reader.note().as_bytes()) == now.as_deref()) {
             return Ok(reader.clone());
         }
         let reader = Arc::new(LogReader::open(&self.dir)?);
@@ -171,9 +170,7 @@ impl Log {
         let (current, signed) = Checkpoint::parse(state.checkpoint.as_bytes())?;
         let kept = signed.signatures.iter().all(|signature| parsed.signatures.contains(signature));
         if current != checkpoint || !kept {
-            return Err(LogError::Signer {
-                cause: "the note is not the current checkpoint with more signatures".into(),
-            });
+            return Err(LogError::Signer { cause: "the note is not the current checkpoint with more signatures".into() });
         }
         let record = Record { before: current.size, checkpoint: note.to_owned(), ..Record::default() };
         state.append(&self.folder, &self.origin, &record)
@@ -285,14 +282,10 @@ impl Batch {
         let mut batch = Self::default();
         for leaf in leaves {
             let entry = match leaf {
-                Leaf::Event(event) => {
-                    json_strict::to_canonical_of(event).map_err(|error| LogError::Leaf { reason: error.reason })?
-                }
+                Leaf::Event(event) => json_strict::to_canonical_of(event).map_err(|error| LogError::Leaf { reason: error.reason })?,
                 Leaf::Attestation { bundle, public_key } => {
                     if bundle.key_hint != key_hint(public_key) {
-                        return Err(LogError::Leaf {
-                            reason: "the bundle names another key than the one given".into(),
-                        });
+                        return Err(LogError::Leaf { reason: "the bundle names another key than the one given".into() });
                     }
                     let stored = seaworthy_core::envelope::Bundle { log_proof: None, ..bundle.clone() }.to_json();
                     batch.bytes += stored.len();
@@ -313,8 +306,7 @@ impl Batch {
     fn join(self, record: &mut Record, folder: &Folder) -> Outcome {
         let mut new: Vec<(Digest, Vec<u8>)> = Vec::new();
         for (pae, bundle) in self.bundles {
-            let here =
-                record.bundles.iter().chain(&new).find(|(known, _)| *known == pae).map(|(_, known)| known.clone());
+            let here = record.bundles.iter().chain(&new).find(|(known, _)| *known == pae).map(|(_, known)| known.clone());
             let known = match here {
                 Some(known) => Some(known),
                 None => folder.read(&bundle_path(&pae))?,
@@ -382,10 +374,7 @@ pub(super) fn apply(edge: &mut Edge, records: &[Record], origin: &str, all_parti
             return Err(LogError::Origin { expected: origin.to_owned(), found: checkpoint.origin });
         }
         if (checkpoint.size, checkpoint.root) != (edge.size(), edge.root()) {
-            return Err(LogError::corrupt(
-                WAL,
-                format!("the checkpoint of size {} does not fit its leaves", edge.size()),
-            ));
+            return Err(LogError::corrupt(WAL, format!("the checkpoint of size {} does not fit its leaves", edge.size())));
         }
         writes.extend(record.bundles.iter().map(|(pae, bundle)| (bundle_path(pae), bundle.clone())));
         if !record.entries.is_empty() {
@@ -569,9 +558,8 @@ impl State {
 /// Makes files durable, with the folders that name them. Narrower partial tiles are left out: they are the beginnings of
 /// wider ones, and no reader that has the newest checkpoint needs them.
 fn sync_all(folder: &Folder, group: &barrier::Group, paths: &BTreeSet<String>, size: u64) -> Result<(), LogError> {
-    let newest = |path: &&String| {
-        Tile::parse(path).is_none_or(|tile| tile.is_full() || Tile::in_tree(tile.level, tile.index, size) == Some(tile))
-    };
+    let newest =
+        |path: &&String| Tile::parse(path).is_none_or(|tile| tile.is_full() || Tile::in_tree(tile.level, tile.index, size) == Some(tile));
     let paths: Vec<&str> = paths.iter().filter(newest).map(String::as_str).collect();
     #[cfg(target_os = "linux")]
     if paths.len() > SINGLE_SYNCS_MAX {

@@ -125,11 +125,7 @@ fn a_torn_end_of_any_length_is_dropped() {
     // the control: cut away what was acknowledged, and it is no torn end
     for cut in 0..wal.len() {
         write(&dir.join("wal"), &wal[..cut]);
-        assert_eq!(
-            Log::open(&dir, ORIGIN, signer()).err().map(|error| error.code()),
-            Some("log/corrupt"),
-            "cut at {cut}"
-        );
+        assert_eq!(Log::open(&dir, ORIGIN, signer()).err().map(|error| error.code()), Some("log/corrupt"), "cut at {cut}");
         assert!(audit(&dir).iter().any(|fault| fault.file == "wal" || fault.file == "checkpoint"), "cut at {cut}");
     }
 }

@@ -52,20 +52,14 @@ fn a_removed_file_and_a_strange_one_are_reported() {
         // a narrower partial tile may go, and a lost checkpoint is in the wal
         let allowed = path == "checkpoint" || (earlier && !path.ends_with("/1"));
         if !allowed {
-            assert!(
-                faults.iter().any(|fault| fault.file == path && fault.kind == FaultKind::Missing),
-                "{path}: {faults:?}"
-            );
+            assert!(faults.iter().any(|fault| fault.file == path && fault.kind == FaultKind::Missing), "{path}: {faults:?}");
         }
         write(&dir.join(&path), &bytes);
     }
     for stray in ["x", "tile/0/002", "tile/0/001.p/45", "tile/9/000.p/1", "bundles/00/x.json", "tile/entries/000.p/x"] {
         write(&dir.join(stray), b"stray");
         let faults = audit(&dir);
-        assert!(
-            faults.iter().any(|fault| fault.file == stray && fault.kind == FaultKind::Stray),
-            "{stray}: {faults:?}"
-        );
+        assert!(faults.iter().any(|fault| fault.file == stray && fault.kind == FaultKind::Stray), "{stray}: {faults:?}");
         fs::remove_file(dir.join(stray)).unwrap();
     }
     let Leaf::Attestation { bundle, .. } = leaf(10_004) else { unreachable!() };
