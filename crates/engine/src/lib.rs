@@ -1,2 +1,20 @@
-//! Being laid.
+//! Turn a plan into evidence: the run, its steps, their environments.
+//!
+//! **Invariant:** this crate spawns only through the sandbox, decides only through trust, writes only through store.
+
+pub mod authorize;
+mod commit;
+pub mod engine;
 pub mod environment;
+pub mod error;
+mod gate_input;
+mod inputs;
+pub mod pins;
+pub mod progress;
+pub mod report;
+mod resume;
+pub mod run;
+pub mod runtime;
+mod schedule;
+mod statements;
+mod step;

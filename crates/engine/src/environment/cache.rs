@@ -40,7 +40,13 @@ pub(super) struct Tree {
 }
 
 /// Finds the tree in the cache and hashes all of it, or unpacks it.
-pub(super) fn realise(wheels: &[StoredWheel], artifacts: &Artifacts, cache_dir: &Path, environment: &Digest, stdlib: &Path) -> Result<Tree, EnvironmentError> {
+pub(super) fn realise(
+    wheels: &[StoredWheel],
+    artifacts: &Artifacts,
+    cache_dir: &Path,
+    environment: &Digest,
+    stdlib: &Path,
+) -> Result<Tree, EnvironmentError> {
     let mut opened = open_wheels(wheels, artifacts)?;
     refuse_hiding(&opened, stdlib)?;
     let expected = expected_tree(&opened)?;

@@ -49,7 +49,10 @@ pub fn find_interpreter(candidates: &[PathBuf]) -> Result<Interpreter, Environme
 }
 
 /// The same, with the digest from `digest`.
-pub(super) fn find_with(candidates: &[PathBuf], digest: &mut dyn FnMut(&Interpreter) -> std::io::Result<Digest>) -> Result<Interpreter, EnvironmentError> {
+pub(super) fn find_with(
+    candidates: &[PathBuf],
+    digest: &mut dyn FnMut(&Interpreter) -> std::io::Result<Digest>,
+) -> Result<Interpreter, EnvironmentError> {
     let mut tried = Vec::new();
     for candidate in candidates {
         let found = examine(candidate).and_then(|mut interpreter| {
@@ -74,7 +77,10 @@ impl Interpreter {
             *tag == self.abi_tag || tag == "py3" || tag.strip_prefix("py3").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n <= minor)
         };
         let (_, machine) = self.platform.split_once('_').unwrap_or_default();
-        let platform = |tag: &String| tag == "any" || (tag.ends_with(machine) && (tag.starts_with("manylinux") || tag.starts_with("linux_") || tag.starts_with("musllinux")));
+        let platform = |tag: &String| {
+            tag == "any"
+                || (tag.ends_with(machine) && (tag.starts_with("manylinux") || tag.starts_with("linux_") || tag.starts_with("musllinux")))
+        };
         let abi = |tag: &String| *tag == self.abi_tag || tag == "none" || tag == "abi3";
         let abi3 = wheel.abi.iter().any(|tag| tag == "abi3") && wheel.python.iter().any(|tag| stable(tag));
         wheel.platform.iter().any(platform) && (abi3 || (wheel.abi.iter().any(abi) && wheel.python.iter().any(python)))
@@ -88,7 +94,9 @@ impl Interpreter {
         std::iter::once(own).chain(shared).find_map(|folder| {
             let mut wheels: Vec<PathBuf> = fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
             wheels.sort();
-            let is_pip = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("pip-") && name.ends_with(".whl"));
+            let is_pip = |path: &PathBuf| {
+                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("pip-") && name.ends_with(".whl"))
+            };
             wheels.into_iter().rfind(is_pip)
         })
     }
@@ -125,8 +133,13 @@ fn real_binary(candidate: &Path) -> Result<PathBuf, String> {
     let Some(root) = shims else {
         return Err("it is no ELF binary".into());
     };
-    let chosen = fs::read_to_string(root.join("version")).map_err(|error| format!("it is a pyenv shim and pyenv has chosen no version: {error}"))?;
-    let version = chosen.split_whitespace().next().filter(|word| !word.contains('/') && !word.starts_with('.')).ok_or("pyenv has chosen no version")?;
+    let chosen =
+        fs::read_to_string(root.join("version")).map_err(|error| format!("it is a pyenv shim and pyenv has chosen no version: {error}"))?;
+    let version = chosen
+        .split_whitespace()
+        .next()
+        .filter(|word| !word.contains('/') && !word.starts_with('.'))
+        .ok_or("pyenv has chosen no version")?;
     let real = fs::canonicalize(root.join("versions").join(version).join("bin/python3")).map_err(|error| error.to_string())?;
     if head(&real)? == *b"\x7fELF" { Ok(real) } else { Err("pyenv's version is no ELF binary".into()) }
 }
@@ -192,7 +205,9 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 /// From the headers if they are installed, else from the version text in the binary.
 fn patch_level(prefix: &Path, binary: &Path, minor: u32) -> Result<u32, String> {
     let header = fs::read_to_string(prefix.join(format!("include/python3.{minor}/patchlevel.h"))).unwrap_or_default();
-    let defined = |name: &str| header.lines().find_map(|line| line.strip_prefix("#define ")?.trim_start().strip_prefix(name)?.trim().parse::<u32>().ok());
+    let defined = |name: &str| {
+        header.lines().find_map(|line| line.strip_prefix("#define ")?.trim_start().strip_prefix(name)?.trim().parse::<u32>().ok())
+    };
     if defined("PY_MINOR_VERSION") == Some(minor)
         && let Some(patch) = defined("PY_MICRO_VERSION")
     {
@@ -261,7 +276,10 @@ pub(super) fn hash_tree(folder: &Path, below: &str, depth: usize, hasher: &mut H
     let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        let name = entry.file_name().into_string().map_err(|_| std::io::Error::other("a file of the standard library has a name that is not UTF-8"))?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|_| std::io::Error::other("a file of the standard library has a name that is not UTF-8"))?;
         if HIDDEN.contains(&name.as_str()) {
             continue;
         }

@@ -37,7 +37,8 @@ pub fn find_interpreter_remembered(candidates: &[PathBuf], memo_dir: &Path) -> R
 fn remember(memo_dir: &Path, place: &Path, digest: &Digest) -> Result<(), EnvironmentError> {
     make_private(memo_dir)?;
     let new = memo_dir.join(format!("new-{}", random_name(memo_dir)?));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(EnvironmentError::io("create", &new))?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(EnvironmentError::io("create", &new))?;
     file.write_all(format!("{digest}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(EnvironmentError::io("write", &new))?;
     rustix::fs::rename(&new, place).map_err(EnvironmentError::os("rename", &new))
 }

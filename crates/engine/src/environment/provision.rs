@@ -179,7 +179,8 @@ fn match_wheels(requirements: &Requirements, interpreter: &Interpreter, manifest
 
 fn download(requirements: &Requirements, with: &Provision<'_>) -> Result<(Manifest, Enforced), EnvironmentError> {
     if !with.online {
-        let missing = requirements.entries().iter().map(|entry| format!("{}=={}", entry.name, entry.version)).take(3).collect::<Vec<_>>().join(", ");
+        let missing =
+            requirements.entries().iter().map(|entry| format!("{}=={}", entry.name, entry.version)).take(3).collect::<Vec<_>>().join(", ");
         return Err(EnvironmentError::Offline { missing: format!("{} packages ({missing}, …)", requirements.entries().len()) });
     }
     let lock = LockFolder::new(with.cache_dir, &requirements.canonical())?;
@@ -298,7 +299,8 @@ impl Drop for LockFolder {
 fn write_new(path: &Path, text: &str) -> Result<(), EnvironmentError> {
     use std::io::Write;
     use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(EnvironmentError::io("create", path))?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(EnvironmentError::io("create", path))?;
     file.write_all(text.as_bytes()).map_err(EnvironmentError::io("write", path))?;
     file.set_permissions(fs::Permissions::from_mode(0o444)).map_err(EnvironmentError::io("set the mode of", path))
 }

@@ -151,7 +151,10 @@ fn parse_entry(line: usize, text: &str) -> Result<Requirement, EnvironmentError>
         return refuse("an option instead of a package", SETTINGS);
     }
     if text.contains(';') {
-        return refuse("an environment marker", "compile the lock on the Python version it is for: markers would make one lock mean several environments");
+        return refuse(
+            "an environment marker",
+            "compile the lock on the Python version it is for: markers would make one lock mean several environments",
+        );
     }
     if text.contains("://") || text.contains('@') || text.starts_with(['.', '/']) {
         return refuse("a URL or path instead of a pinned version", PIN);
@@ -216,7 +219,10 @@ mod tests {
 
     #[test]
     fn what_pip_compile_writes_is_read() {
-        let text = format!("# made by pip-compile\n\nTyping_Extensions==4.16.0 \\\n    --hash={HASH} \\\n    --hash={}\n    # via onnx\nruamel.yaml[jinja2] == 0.18 --hash={HASH} # why\r\n", HASH.replace("9a", "0b"));
+        let text = format!(
+            "# made by pip-compile\n\nTyping_Extensions==4.16.0 \\\n    --hash={HASH} \\\n    --hash={}\n    # via onnx\nruamel.yaml[jinja2] == 0.18 --hash={HASH} # why\r\n",
+            HASH.replace("9a", "0b")
+        );
         let lock = Requirements::parse(&text).unwrap();
         let found: Vec<_> = lock.entries().iter().map(|e| (e.name.as_str(), e.version.as_str(), e.hashes.len())).collect();
         assert_eq!(found, [("ruamel-yaml", "0.18", 1), ("typing-extensions", "4.16.0", 2)]);

@@ -68,7 +68,8 @@ impl Recipe {
 
 fn base64url(digest: &Digest) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut bits = hex_decode(&digest.hex()).unwrap().iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1)).collect::<Vec<u8>>();
+    let mut bits =
+        hex_decode(&digest.hex()).unwrap().iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1)).collect::<Vec<u8>>();
     bits.resize(258, 0);
     bits.chunks(6).map(|six| char::from(ALPHABET[six.iter().fold(0, |sum, bit| sum << 1 | usize::from(*bit))])).collect()
 }
@@ -129,7 +130,12 @@ fn a_good_wheel_is_unpacked_read_only_without_what_would_run() {
     let folder = Folder::new();
     let names = install(&[(NAME, &bytes)], &folder.0).unwrap();
     let info = ["METADATA", "RECORD", "WHEEL"].map(|name| format!("{INFO}/{name}"));
-    let want: Vec<String> = ["demo/__init__.py", "demo/tool"].map(str::to_owned).into_iter().chain(info).chain(["plat.so", "pure.py"].map(str::to_owned)).collect();
+    let want: Vec<String> = ["demo/__init__.py", "demo/tool"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(info)
+        .chain(["plat.so", "pure.py"].map(str::to_owned))
+        .collect();
     assert_eq!(names, want);
     let root = folder.0.join("site-packages");
     for (path, mode) in [("", 0o555), ("demo", 0o555), ("demo/__init__.py", 0o444), ("demo/tool", 0o555), ("plat.so", 0o444)] {
@@ -254,7 +260,8 @@ fn bombs_do_not_go_off() {
 fn two_wheels_may_not_bring_one_path_with_different_bytes() {
     let other = |content: &str| {
         let mut recipe = Recipe::good();
-        recipe.entries = vec![("demo/__init__.py".into(), content.into(), 0o100_644), ("other-1.0.dist-info/METADATA".into(), b"x".to_vec(), 0o100_644)];
+        recipe.entries =
+            vec![("demo/__init__.py".into(), content.into(), 0o100_644), ("other-1.0.dist-info/METADATA".into(), b"x".to_vec(), 0o100_644)];
         let record = recipe.true_record().replace(INFO, "other-1.0.dist-info");
         recipe.entries.push(("other-1.0.dist-info/WHEEL".into(), recipe.wheel.clone().into_bytes(), 0o100_644));
         recipe.entries.push(("other-1.0.dist-info/RECORD".into(), record.into_bytes(), 0o100_644));
@@ -282,7 +289,16 @@ fn a_wheel_may_not_hide_the_standard_library() {
     fake_interpreter(&folder.0);
     let stdlib = folder.0.join("lib/python3.11");
     // (file, whether it hides something)
-    let cases = [("demo/os.py", false), ("os_tools.py", false), ("test/__init__.py", false), ("os.py", true), ("os/__init__.py", true), ("json/evil.py", true), ("json.cpython-311-x86_64-linux-gnu.so", true), ("demo-1.0.data/purelib/os.py", true)];
+    let cases = [
+        ("demo/os.py", false),
+        ("os_tools.py", false),
+        ("test/__init__.py", false),
+        ("os.py", true),
+        ("os/__init__.py", true),
+        ("json/evil.py", true),
+        ("json.cpython-311-x86_64-linux-gnu.so", true),
+        ("demo-1.0.data/purelib/os.py", true),
+    ];
     for (name, hides) in cases {
         let bytes = Recipe::good().with(name, b"x", 0o100_644).build();
         let wheel = Wheel::open(NAME, Cursor::new(bytes.as_slice()), bytes.len() as u64).unwrap();
@@ -363,7 +379,9 @@ fn the_digest_depends_on_wheels_and_interpreter_but_not_on_order() {
     let base = environment_digest(&[one, two], &make(b"i"));
     assert_eq!(base, environment_digest(&[two, one, one], &make(b"i")));
     assert_eq!(base, environment_digest(&[two, one], &Interpreter { path: "/b".into(), ..make(b"i") }));
-    for other in [environment_digest(&[one], &make(b"i")), environment_digest(&[one, two], &make(b"j")), environment_digest(&[], &make(b"i"))] {
+    for other in
+        [environment_digest(&[one], &make(b"i")), environment_digest(&[one, two], &make(b"j")), environment_digest(&[], &make(b"i"))]
+    {
         assert_ne!(base, other);
     }
     // pinned: the digest stands in locks and attestations

@@ -42,7 +42,9 @@ pub(super) fn refuse_hiding<R: Read + Seek>(wheels: &[Wheel<R>], stdlib: &Path) 
     for wheel in wheels {
         let tops: BTreeSet<&str> = wheel.files().iter().filter_map(|file| file.path.split(['/', '.']).next()).collect();
         // carelessly packed wheels bring a `test`, and nobody imports that of the standard library
-        let hidden = tops.iter().find(|top| **top != "test" && (stdlib.join(format!("{top}.py")).is_file() || stdlib.join(top).join("__init__.py").is_file()));
+        let hidden = tops
+            .iter()
+            .find(|top| **top != "test" && (stdlib.join(format!("{top}.py")).is_file() || stdlib.join(top).join("__init__.py").is_file()));
         if let Some(top) = hidden {
             return Err(EnvironmentError::wheel(&wheel.name().file, format!("its `{}` would hide the standard library's", shown(top))));
         }
@@ -102,7 +104,8 @@ fn write_file<R: Read + Seek>(wheel: &mut Wheel<R>, file: &WheelFile, dir: &Path
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(EnvironmentError::io("create", &path))?;
     let mut hasher = Hasher::new();
     // one byte more than promised is enough to see that there is more
-    let count = copy(&mut entry.take(file.size.saturating_add(1)), &mut out, &mut hasher).map_err(|error| refuse(format!("cannot be unpacked: {error}")))?;
+    let count = copy(&mut entry.take(file.size.saturating_add(1)), &mut out, &mut hasher)
+        .map_err(|error| refuse(format!("cannot be unpacked: {error}")))?;
     if count != file.size {
         return Err(refuse(format!("does not have the {} bytes that the archive says", file.size)));
     }

@@ -143,7 +143,11 @@ fn check_end<R: Read + Seek>(reader: &mut R) -> std::io::Result<()> {
     let mut end = [0_u8; 22];
     reader.seek(SeekFrom::End(-22)).and_then(|_| reader.read_exact(&mut end)).map_err(|_| std::io::Error::other("it is no zip archive"))?;
     reader.rewind()?;
-    if end.starts_with(b"PK\x05\x06") && end.ends_with(&[0, 0]) { Ok(()) } else { Err(std::io::Error::other("it does not end like a zip archive")) }
+    if end.starts_with(b"PK\x05\x06") && end.ends_with(&[0, 0]) {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("it does not end like a zip archive"))
+    }
 }
 
 /// All files of the archive by name.
@@ -196,15 +200,13 @@ fn check_name(name: &str) -> Result<(), String> {
 
 /// The one `NAME-VERSION` whose `.dist-info` is in the archive.
 fn dist_info(name: &WheelName, listed: &BTreeMap<String, Listed>) -> Result<String, String> {
-    let mut found: Vec<&str> = listed
-        .keys()
-        .filter_map(|path| path.split_once('/')?.0.strip_suffix(".dist-info"))
-        .collect();
+    let mut found: Vec<&str> = listed.keys().filter_map(|path| path.split_once('/')?.0.strip_suffix(".dist-info")).collect();
     found.dedup();
     let [info] = found.as_slice() else {
         return Err(format!("{} folders end in `.dist-info` instead of one", found.len()));
     };
-    let matches = info.split_once('-').is_some_and(|(project, version)| normalise(project) == name.project && same_version(version, &name.version));
+    let matches =
+        info.split_once('-').is_some_and(|(project, version)| normalise(project) == name.project && same_version(version, &name.version));
     if matches { Ok((*info).to_owned()) } else { Err(format!("`{}.dist-info` belongs to another package or version", shown(info))) }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use seaworthy_engine::environment::{Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting, find_interpreter, provision};
+use seaworthy_engine::environment::{
+    Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting, find_interpreter, provision,
+};
 use seaworthy_sandbox::{Cancel, Exit, Limits, Outcome, Profile, Spec};
 use seaworthy_store::artifacts::{Artifacts, remove_checkout};
 
@@ -56,17 +58,44 @@ impl Bench {
 
     fn provision(&self, lock: &str, online: bool) -> Result<Environment, EnvironmentError> {
         let cache = self.folder.0.join("cache");
-        let with = Provision { interpreter: &self.interpreter, artifacts: &self.artifacts, cache_dir: &cache, online, index: &self.index, known: None, cancel: &self.cancel };
+        let with = Provision {
+            interpreter: &self.interpreter,
+            artifacts: &self.artifacts,
+            cache_dir: &cache,
+            online,
+            index: &self.index,
+            known: None,
+            cancel: &self.cancel,
+        };
         provision(&Requirements::parse(lock).unwrap(), &with)
     }
 }
 
 fn run(setting: Setting, argv: &[&str]) -> Outcome {
-    let limits = Limits { memory_bytes: 1 << 30, cpu_milli: None, processes: 32, disk_bytes: 1 << 26, timeout: Duration::from_secs(60), log_bytes: 1 << 16, output_files: 10 };
+    let limits = Limits {
+        memory_bytes: 1 << 30,
+        cpu_milli: None,
+        processes: 32,
+        disk_bytes: 1 << 26,
+        timeout: Duration::from_secs(60),
+        log_bytes: 1 << 16,
+        output_files: 10,
+    };
     let Setting { mounts, links, env } = setting;
     let profile = Profile::Strict;
     let argv = argv.iter().map(|text| (*text).to_owned()).collect();
-    let spec = Spec { profile, argv, env, workdir: "/work".into(), hostname: "step".into(), mounts, links, outputs: Vec::new(), limits, capture: true };
+    let spec = Spec {
+        profile,
+        argv,
+        env,
+        workdir: "/work".into(),
+        hostname: "step".into(),
+        mounts,
+        links,
+        outputs: Vec::new(),
+        limits,
+        capture: true,
+    };
     seaworthy_sandbox::run(spec, &Cancel::new()).unwrap()
 }
 
@@ -105,7 +134,10 @@ fn the_systems_python_serves_as_well() {
     bench.interpreter = find_interpreter(&[system.to_path_buf()]).unwrap();
     let environment = bench.provision(SIX, true).unwrap();
     assert_eq!(environment.digest == other, bench.interpreter.digest == interpreter().digest);
-    let outcome = run(environment.setting().unwrap(), &["python3", "-c", "import six, ssl, ctypes, sys; print(sys.version_info[:3], six.__file__, sys.path)"]);
+    let outcome = run(
+        environment.setting().unwrap(),
+        &["python3", "-c", "import six, ssl, ctypes, sys; print(sys.version_info[:3], six.__file__, sys.path)"],
+    );
     let (major, minor, patch) = bench.interpreter.version;
     let text = said(&outcome);
     assert!(text.starts_with(&format!("({major}, {minor}, {patch}) /env/site-packages/six.py")), "{text}");
@@ -172,10 +204,29 @@ fn example_step(environment: &Environment, script: &str, input: (&str, &Path), o
     for (key, value) in [("SEAWORTHY_INPUTS", "/in"), ("SEAWORTHY_OUTPUTS", "/out"), ("SEAWORTHY_PARAMS", "/params.json")] {
         env.insert(key.into(), value.into());
     }
-    let limits = Limits { memory_bytes: 4 << 30, cpu_milli: None, processes: 64, disk_bytes: 1 << 30, timeout: Duration::from_secs(300), log_bytes: 1 << 16, output_files: 10 };
+    let limits = Limits {
+        memory_bytes: 4 << 30,
+        cpu_milli: None,
+        processes: 64,
+        disk_bytes: 1 << 30,
+        timeout: Duration::from_secs(300),
+        log_bytes: 1 << 16,
+        output_files: 10,
+    };
     let argv = vec!["python".into(), script.into()];
     let outputs = outputs.iter().map(|name| (*name).to_owned()).collect();
-    let spec = Spec { profile: Profile::Strict, argv, env, workdir: "/code".into(), hostname: "step".into(), mounts, links, outputs, limits, capture: true };
+    let spec = Spec {
+        profile: Profile::Strict,
+        argv,
+        env,
+        workdir: "/code".into(),
+        hostname: "step".into(),
+        mounts,
+        links,
+        outputs,
+        limits,
+        capture: true,
+    };
     let begun = Instant::now();
     let outcome = seaworthy_sandbox::run(spec, &Cancel::new()).unwrap();
     println!("{script}: {:?} in {:?}, {:?}: {}", outcome.exit, begun.elapsed(), outcome.usage, said(&outcome));
@@ -204,7 +255,10 @@ fn the_interpreter_of_this_machine_is_found_and_remembered() {
     // what the program says of itself, from inside a sandbox
     let bench = Bench::new("version");
     let environment = bench.provision("# no packages\n", false).unwrap();
-    let outcome = run(environment.setting().unwrap(), &["python3", "-c", "import sys, sysconfig; print(sys.version_info[:3], sysconfig.get_config_var('SOABI'))"]);
+    let outcome = run(
+        environment.setting().unwrap(),
+        &["python3", "-c", "import sys, sysconfig; print(sys.version_info[:3], sysconfig.get_config_var('SOABI'))"],
+    );
     let (major, minor, patch) = found.version;
     assert!(said(&outcome).contains(&format!("({major}, {minor}, {patch}) cpython-{major}{minor}")), "{}", said(&outcome));
 }
@@ -219,7 +273,14 @@ fn the_examples_code_runs_in_its_environments_and_gives_the_same_model_twice() {
         for online in [true, false] {
             let begun = Instant::now();
             let environment = bench.provision(&lock, online).unwrap();
-            println!("{name} online={online}: {:?}, {} wheels, {} files, {} bytes, {}", begun.elapsed(), environment.wheels.len(), environment.tree.files, environment.tree.bytes, environment.digest);
+            println!(
+                "{name} online={online}: {:?}, {} wheels, {} files, {} bytes, {}",
+                begun.elapsed(),
+                environment.wheels.len(),
+                environment.tree.files,
+                environment.tree.bytes,
+                environment.digest
+            );
         }
         bench.provision(&lock, false).unwrap()
     });

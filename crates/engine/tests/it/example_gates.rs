@@ -21,7 +21,11 @@ pub(crate) fn load(root: &str, name: &str) -> (Gate, BTreeMap<String, Vec<u8>>) 
 fn every_case_gets_its_answer_and_no_mutation_passes() {
     for name in ["data_schema_v2", "model_performance"] {
         let (gate, files) = load("examples/secure-ml-pipeline/policies", name);
-        let wrong: Vec<_> = test_cases(&gate, gate.cases()).into_iter().filter(|case| !case.ok).map(|case| format!("{}: {}", case.name, case.message)).collect();
+        let wrong: Vec<_> = test_cases(&gate, gate.cases())
+            .into_iter()
+            .filter(|case| !case.ok)
+            .map(|case| format!("{}: {}", case.name, case.message))
+            .collect();
         assert!(wrong.is_empty(), "{name}: {wrong:#?}");
         let (_, shipped) = load("policies", name);
         for same in ["gate.rego", "contract.json"] {

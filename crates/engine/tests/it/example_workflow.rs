@@ -17,7 +17,8 @@ fn the_workflow_is_the_sample_word_for_word_and_plans_without_a_word() {
     assert_eq!(workflow, read("crates/core/tests/it/sample.yaml"));
     for settings in [format!("{EXAMPLE}/seaworthy.yaml"), format!("{EXAMPLE}/variants/worse-model/seaworthy.yaml")] {
         let text = |path: &str, text: String| SourceText { path: path.to_owned(), text };
-        let sources = SourceTexts { workflow: text("workflow.yaml", workflow.clone()), settings: Some(text("seaworthy.yaml", read(&settings))) };
+        let sources =
+            SourceTexts { workflow: text("workflow.yaml", workflow.clone()), settings: Some(text("seaworthy.yaml", read(&settings))) };
         let (workspace, diagnostics) = parse(&sources);
         assert!(diagnostics.is_empty(), "{settings}: {diagnostics}");
         let plan = plan::build(&workspace.unwrap(), "secure_ml_pipeline");

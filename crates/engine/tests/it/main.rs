@@ -1,6 +1,11 @@
 //! Integration tests of the engine.
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout, reason = "tests fail by panicking, and set up their own files")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and set up their own files"
+)]
 
 mod environment;
 mod example_data;

@@ -1,0 +1,199 @@
+//! Everything a run stands on, opened once: store, log, journal, catalog, keys, policies.
+//!
+//! in: an opened workspace environment and the ports; out: [`Engine`].
+//! **Invariant:** the engine holds no policy of its own: decisions come from trust, bytes from store.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
+use seaworthy_core::artifact::Manifest;
+use seaworthy_core::attestation::manifest::{self, Subject};
+use seaworthy_core::event::{Event, EventKind};
+use seaworthy_core::id::{RunId, StepRunId};
+use seaworthy_core::ports::{AttestRequest, Clock, Entropy, KeyRole, Leaf, Recorder as _, Signer};
+use seaworthy_core::principal::{Principal, PrincipalId, PrincipalKind, runner_id, step_id};
+use seaworthy_sandbox::Profile;
+use seaworthy_store::artifacts::Artifacts;
+use seaworthy_store::catalog::{Catalog, CatalogError};
+use seaworthy_store::journal::Journal;
+use seaworthy_store::log::Log;
+use seaworthy_trust::attest::TrustRoot;
+use seaworthy_trust::authz::Authorizer;
+
+use crate::error::{EngineError, FaultKind};
+use crate::runtime::EnvironmentSettings;
+
+/// What a run needs from the outside world.
+pub struct Ports {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Keys.
+    pub signer: Arc<dyn Signer>,
+}
+
+/// Settings that the command line resolved.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Folder of the workflow file.
+    pub workspace_dir: PathBuf,
+    /// Random id of the workspace.
+    pub workspace_id: String,
+    /// dev, staging, prod …
+    pub environment: String,
+    /// Folder of run-time scratch (checkouts), on the store's file system.
+    pub scratch_dir: PathBuf,
+    /// Folder where another process asks a run to stop, by a file of the run's name.
+    pub cancel_dir: PathBuf,
+    /// Confinement of steps.
+    pub profile: Profile,
+    /// Steps that may run at the same time.
+    pub parallel_max: usize,
+    /// How environments are found and built.
+    pub environments: EnvironmentSettings,
+    /// The user who asks, as an opaque id.
+    pub user: PrincipalId,
+}
+
+/// One environment of one workspace, opened for running.
+pub struct Engine {
+    pub(crate) settings: EngineSettings,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) log: Arc<Log>,
+    pub(crate) journal: Journal,
+    pub(crate) catalog: Mutex<Catalog>,
+    pub(crate) ports: Ports,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) trust: TrustRoot,
+}
+
+/// The opened parts, handed over by the command line.
+pub struct Parts {
+    /// Artifacts.
+    pub artifacts: Artifacts,
+    /// The log, writable.
+    pub log: Arc<Log>,
+    /// The journal.
+    pub journal: Journal,
+    /// The index.
+    pub catalog: Catalog,
+    /// Cedar policies.
+    pub authorizer: Authorizer,
+    /// Whose signatures count.
+    pub trust: TrustRoot,
+}
+
+impl Engine {
+    /// Puts the opened parts together.
+    #[must_use]
+    pub fn new(settings: EngineSettings, ports: Ports, parts: Parts) -> Self {
+        Self {
+            settings,
+            artifacts: parts.artifacts,
+            log: parts.log,
+            journal: parts.journal,
+            catalog: Mutex::new(parts.catalog),
+            ports,
+            authorizer: parts.authorizer,
+            trust: parts.trust,
+        }
+    }
+
+    /// The log, for readers.
+    #[must_use]
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The artifacts, for readers.
+    #[must_use]
+    pub const fn artifacts(&self) -> &Artifacts {
+        &self.artifacts
+    }
+
+    /// Whose signatures count.
+    #[must_use]
+    pub const fn trust(&self) -> &TrustRoot {
+        &self.trust
+    }
+
+    /// Brings the index up to the log.
+    pub(crate) fn catch_up(&self) -> Result<(), EngineError> {
+        self.query_mut(|catalog| catalog.catch_up(&*self.log).map(drop))
+    }
+
+    /// Asks the index. It only finds; who acts on an answer checks the leaf it names.
+    pub(crate) fn query<T>(&self, ask: impl FnOnce(&Catalog) -> Result<T, CatalogError>) -> Result<T, EngineError> {
+        self.query_mut(|catalog| ask(catalog))
+    }
+
+    fn query_mut<T>(&self, ask: impl FnOnce(&mut Catalog) -> Result<T, CatalogError>) -> Result<T, EngineError> {
+        let mut catalog = self.catalog.lock().map_err(|_| EngineError::internal("engine/poisoned", "a thread died holding the catalog"))?;
+        ask(&mut catalog).map_err(|e| {
+            let kind = if e.is_integrity() { FaultKind::Integrity } else { FaultKind::Internal };
+            EngineError::new(kind, e.code(), e.to_string(), e.hint())
+        })
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.ports.clock.now_unix_ms()
+    }
+
+    pub(crate) fn is_dev(&self) -> bool {
+        self.settings.environment == "dev"
+    }
+
+    pub(crate) fn user(&self) -> Principal {
+        Principal { id: self.settings.user.clone(), kind: PrincipalKind::User }
+    }
+
+    pub(crate) fn runner(&self) -> Principal {
+        Principal { id: runner_id(&self.settings.workspace_id, &self.settings.environment), kind: PrincipalKind::Runner }
+    }
+
+    pub(crate) fn step_principal(&self, id: &StepRunId) -> Principal {
+        Principal { id: step_id(&self.settings.workspace_id, &self.settings.environment, id), kind: PrincipalKind::Step }
+    }
+
+    pub(crate) fn event(&self, principal: &PrincipalId, kind: EventKind) -> Leaf {
+        Leaf::Event(Event { time_ms: self.now_ms(), principal: principal.clone(), kind })
+    }
+
+    /// Appends `leaves` durably in one group commit. No record, no action.
+    pub(crate) fn record(&self, leaves: &[Leaf]) -> Result<Vec<u64>, EngineError> {
+        Ok(self.log.record(leaves)?)
+    }
+
+    /// Decides one action of the command line (moving a pin, cancelling) and records the decision before its effect.
+    pub fn authorize_user(&self, action: Action, resource: Resource) -> Result<(), EngineError> {
+        let request = AuthorizationRequest { principal: self.user(), action, resource, environment: self.settings.environment.clone() };
+        crate::authorize::authorize_all(self, None, std::slice::from_ref(&request), &[])
+    }
+
+    /// The user's key signs the manifest of a source that is being pinned: its owner vouches for exactly these bytes.
+    pub fn vouch_for_source(&self, uri: &str, manifest: &Manifest) -> Result<(), EngineError> {
+        let statement = manifest::statement(uri, manifest, Subject::Folder);
+        let bundle = self.ports.signer.attest(&AttestRequest { role: KeyRole::User, statement: &statement, step: None })?;
+        let public_key = self.ports.signer.public_key(KeyRole::User)?;
+        self.record(&[Leaf::Attestation { bundle, public_key }]).map(drop)
+    }
+
+    /// Takes a changed trust file over, so that what follows in this process is verified against it.
+    pub fn replace_trust(&mut self, trust: TrustRoot) {
+        self.trust = trust;
+    }
+
+    /// Records an event of the command line (a moved pin, a new key).
+    pub fn record_user_event(&self, kind: EventKind) -> Result<(), EngineError> {
+        self.record(&[self.event(&self.settings.user, kind)]).map(drop)
+    }
+
+    pub(crate) fn new_run_id(&self) -> Result<RunId, EngineError> {
+        let mut random = [0_u8; 3];
+        self.ports.entropy.fill(&mut random)?;
+        let millis = self.now_ms() & 0xfff_ffff_ffff;
+        Ok(RunId(format!("r{millis:011x}{}", &seaworthy_core::digest::hex_encode(&random).chars().take(5).collect::<String>())))
+    }
+}

@@ -1,0 +1,315 @@
+//! The run: a plan becomes evidence. The narrative is [`run_plan`]; everything else here serves it.
+//!
+//! in: a plan whose pins were found and compared with the lock; out: [`RunReport`].
+//! **Invariant:** no step starts before every step it needs has committed; nothing is done before it is recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
+use seaworthy_core::artifact::ArtifactRef;
+use seaworthy_core::attestation::run_request::RunRequest;
+use seaworthy_core::digest::{Digest, hex_encode};
+use seaworthy_core::event::EventKind;
+use seaworthy_core::id::{RunId, StepRunId};
+use seaworthy_core::lock::Lock;
+use seaworthy_core::plan::{Plan, PlannedStep};
+use seaworthy_core::ports::{AttestRequest, KeyRole, Leaf};
+use seaworthy_sandbox::Cancel;
+use seaworthy_store::StoreError;
+use seaworthy_store::artifacts;
+use seaworthy_store::journal::{JournalError, Record, State};
+use serde_json::{Value, json};
+
+use crate::authorize::{GatePin, authorize_all};
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::inputs::Committed;
+use crate::pins::{FoundPins, PinnedFolder, code_rules};
+use crate::progress::{Progress, StepState, StepUpdate};
+use crate::report::{RunReport, RunState};
+use crate::resume::History;
+use crate::{schedule, step};
+
+/// What a run needs besides the engine.
+pub struct RunInput<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What it rests on, already compared with the lock.
+    pub found: &'a FoundPins,
+    /// The lock.
+    pub lock: &'a Lock,
+    /// The lock file's bytes.
+    pub lock_bytes: &'a [u8],
+    /// Stops the run.
+    pub cancel: Cancel,
+    /// Watches it.
+    pub progress: &'a dyn Progress,
+}
+
+/// Runs a plan to its end, or continues the run of it that a crash left unfinished.
+pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, EngineError> {
+    engine.catch_up()?;
+    let history = History::load(engine)?;
+    let identity = RunIdentity::of(input);
+    let (run_id, continued) = match history.unfinished_run(&identity.key) {
+        Some(run) => (run, true),
+        None => (engine.new_run_id()?, false),
+    };
+    store_texts(engine, input)?;
+    authorize_run(engine, input, &identity, &run_id, continued)?;
+    let run = RunContext::new(engine, input, run_id, history);
+    run.progress.run_started(&run.id.0, &run.step_names());
+
+    let ends = schedule::run_steps(&run, |planned| attempt(&run, planned));
+
+    let report = RunReport::new(&run, ends);
+    end_run(&run, report.state)?;
+    Ok(report)
+}
+
+/// One attempt at one step: executes it and records how it ended if it did not commit.
+fn attempt(run: &RunContext<'_>, planned: &PlannedStep) -> (StepState, Option<EngineError>, String) {
+    let id = run.next_id(planned);
+    match step::execute(run, planned, &id) {
+        Ok(end) => {
+            let state = if end.reused { StepState::Reused } else { StepState::Committed };
+            run.tell(&id, state, &end.detail);
+            (state, None, end.detail)
+        }
+        Err(error) => {
+            let (state, journal_state) = ended_as(&error);
+            let error = match record_end(run, &id, journal_state, &error) {
+                Ok(()) => error,
+                Err(unrecorded) => unrecorded,
+            };
+            run.tell_error(&id, state, &error);
+            (state, Some(error), String::new())
+        }
+    }
+}
+
+fn ended_as(error: &EngineError) -> (StepState, State) {
+    use crate::error::FaultKind;
+    match (error.kind, error.code.as_str()) {
+        (FaultKind::Denied, _) => (StepState::Denied, State::Denied),
+        (_, "step/timed-out") => (StepState::TimedOut, State::TimedOut),
+        (_, "step/cancelled") => (StepState::Cancelled, State::Cancelled),
+        _ => (StepState::Failed, State::Failed),
+    }
+}
+
+fn record_end(run: &RunContext<'_>, id: &StepRunId, state: State, error: &EngineError) -> Result<(), EngineError> {
+    let name = state.as_str().to_ascii_lowercase();
+    let kind = EventKind::StepEnded { step: id.clone(), state: name, error: error.code.clone() };
+    run.engine.record(&[run.engine.event(&run.engine.runner().id, kind)])?;
+    run.journal(id, state, json!({"code": error.code}))
+}
+
+/// What makes two runs the same run: the plan, the lock, and everything found.
+struct RunIdentity {
+    plan: Digest,
+    lock: Digest,
+    key: Digest,
+}
+
+impl RunIdentity {
+    fn of(input: &RunInput<'_>) -> Self {
+        let plan = input.plan.digest();
+        let lock = Digest::of(input.lock_bytes);
+        let found: BTreeMap<&String, String> = input.found.pins.iter().map(|(name, pin)| (name, pin.digest.hex())).collect();
+        let key = json!({"plan": plan.hex(), "lock": lock.hex(), "found": found});
+        Self { plan, lock, key: Digest::of(&seaworthy_core::json_strict::to_canonical(&key)) }
+    }
+}
+
+/// The texts a run rests on are artifacts too, so that `verify` needs no workspace files.
+fn store_texts(engine: &Engine, input: &RunInput<'_>) -> Result<(), EngineError> {
+    let failed = |e: StoreError| EngineError::internal("store/put", e);
+    let plan = seaworthy_core::json_strict::to_canonical_of(input.plan).map_err(|e| EngineError::internal("engine/plan", e))?;
+    let texts = input.found.texts.values().map(Vec::as_slice);
+    let schemas = input.found.schemas.values().map(String::as_bytes);
+    let policies = input.found.gates.values().flat_map(|gate| gate.files.values()).map(Vec::as_slice);
+    let manifests: Vec<Vec<u8>> = input.found.gates.values().map(|gate| gate.manifest.to_bytes()).collect();
+    let all = texts.chain(schemas).chain(policies).chain(manifests.iter().map(Vec::as_slice)).chain([input.lock_bytes, plan.as_slice()]);
+    let missing: Vec<&[u8]> = all.filter(|bytes| !engine.artifacts.contains(&Digest::of(bytes))).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut batch = engine.artifacts.batch().map_err(failed)?;
+    for bytes in missing {
+        batch.bytes(bytes).map_err(failed)?;
+    }
+    batch.commit().map_err(failed)
+}
+
+/// The user's signed request and the decision on it become leaves before anything runs.
+fn authorize_run(engine: &Engine, input: &RunInput<'_>, identity: &RunIdentity, run: &RunId, continued: bool) -> Result<(), EngineError> {
+    let question = AuthorizationRequest {
+        principal: engine.user(),
+        action: Action::RunWorkflow,
+        resource: Resource::Workflow { name: input.plan.workflow.to_string() },
+        environment: engine.settings.environment.clone(),
+    };
+    if continued {
+        return authorize_all(engine, None, &[question], &[]);
+    }
+    let mut nonce = [0_u8; 16];
+    engine.ports.entropy.fill(&mut nonce)?;
+    let statement = RunRequest {
+        run: run.clone(),
+        plan: identity.plan,
+        lock: identity.lock,
+        workflow: workflow_digest(input.found),
+        environment: input.plan.environment.clone(),
+        nonce: hex_encode(&nonce),
+    }
+    .statement();
+    let bundle = engine.ports.signer.attest(&AttestRequest { role: KeyRole::User, statement: &statement, step: None })?;
+    let request = bundle.pae_digest();
+    let public_key = engine.ports.signer.public_key(KeyRole::User)?;
+    let started = EventKind::RunStarted { run: run.clone(), request, plan: identity.plan };
+    let intent = [Leaf::Attestation { bundle, public_key }, engine.event(&engine.settings.user, started)];
+    authorize_all(engine, None, &[question], &intent)?;
+    let record = Record::of_run(engine.now_ms(), run.clone(), State::RunStarted, json!({"plan": identity.key.hex()}));
+    engine.journal.append(&[record]).map(drop).map_err(|e| unjournaled(&e))
+}
+
+fn unjournaled(error: &JournalError) -> EngineError {
+    if error.is_integrity() {
+        return EngineError::integrity("journal/damaged", error.to_string(), error.hint());
+    }
+    EngineError::new(crate::error::FaultKind::Internal, "journal/append", error.to_string(), error.hint())
+}
+
+/// Digest of the workflow file the plan was made from.
+pub(crate) fn workflow_digest(found: &FoundPins) -> Digest {
+    let text = found.texts.iter().find(|(name, _)| name.starts_with("workflow:")).map(|(_, bytes)| bytes.as_slice());
+    Digest::of(text.unwrap_or_default())
+}
+
+fn end_run(run: &RunContext<'_>, state: RunState) -> Result<(), EngineError> {
+    let engine = run.engine;
+    let kind = EventKind::RunEnded { run: run.id.clone(), state: state.as_str().to_owned() };
+    engine.record(&[engine.event(&engine.runner().id, kind)])?;
+    let record = Record::of_run(engine.now_ms(), run.id.clone(), State::RunEnded, json!({"state": state.as_str()}));
+    engine.journal.append_lazy(&[record]).map_err(|e| unjournaled(&e))?;
+    engine.catch_up()
+}
+
+/// One run in progress, as its steps see it.
+pub(crate) struct RunContext<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) plan: &'a Plan,
+    pub(crate) found: &'a FoundPins,
+    pub(crate) lock: &'a Lock,
+    pub(crate) lock_digest: Digest,
+    pub(crate) id: RunId,
+    pub(crate) history: History,
+    pub(crate) committed: Committed,
+    pub(crate) cancel: Cancel,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) model: Mutex<Option<(String, u64)>>,
+    started_ms: u64,
+    stored: Mutex<BTreeMap<Digest, ()>>,
+}
+
+impl<'a> RunContext<'a> {
+    fn new(engine: &'a Engine, input: &RunInput<'a>, id: RunId, history: History) -> Self {
+        Self {
+            engine,
+            plan: input.plan,
+            found: input.found,
+            lock: input.lock,
+            lock_digest: Digest::of(input.lock_bytes),
+            id,
+            history,
+            committed: Committed::default(),
+            cancel: input.cancel.clone(),
+            progress: input.progress,
+            model: Mutex::new(None),
+            started_ms: engine.now_ms(),
+            stored: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    fn step_names(&self) -> Vec<String> {
+        self.plan.steps.iter().map(|planned| planned.step.name.to_string()).collect()
+    }
+
+    fn next_id(&self, planned: &PlannedStep) -> StepRunId {
+        let step = planned.step.name.clone();
+        let attempt = self.history.next_attempt(&self.id, &step);
+        StepRunId { run: self.id.clone(), workflow: self.plan.workflow.clone(), step, attempt }
+    }
+
+    /// The lock has exactly the digest that was found.
+    pub(crate) fn is_pinned(&self, pin: &str) -> bool {
+        match (self.lock.pins.get(pin), self.found.pins.get(pin)) {
+            (Some(locked), Some(found)) => locked.digest == found.digest,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn gate_pin(&self, planned: &PlannedStep) -> Option<GatePin> {
+        let name = planned.step.policy_gate.as_ref()?;
+        self.found.gates.get(name.as_str()).map(|gate| step::gate_pin(name.as_str(), gate))
+    }
+
+    /// Stores a pinned code folder once a run; it must still be what was pinned.
+    pub(crate) fn store_code(&self, folder: &PinnedFolder) -> Result<ArtifactRef, EngineError> {
+        let mut stored = self.stored.lock().map_err(|_| EngineError::internal("engine/poisoned", "a thread died storing code"))?;
+        if stored.contains_key(&folder.artifact.digest) {
+            return Ok(folder.artifact.clone());
+        }
+        let unreadable = |e: StoreError| EngineError::configuration("code/unreadable", e.to_string(), "it must hold regular files only");
+        let artifact = if self.engine.artifacts.contains(&folder.artifact.digest) {
+            folder.artifact.clone()
+        } else {
+            let root = artifacts::open_folder(&folder.path).map_err(unreadable)?;
+            self.engine.artifacts.put_folder(root, &code_rules()).map_err(unreadable)?.1
+        };
+        if artifact.digest != folder.artifact.digest {
+            let message = format!("`{}` changed while the run was going on", folder.path.display());
+            return Err(EngineError::integrity("code/changed", message, "run again when nobody writes to it"));
+        }
+        stored.insert(artifact.digest, ());
+        Ok(artifact)
+    }
+
+    /// A journal record that needs no barrier of its own: the log already has what matters.
+    pub(crate) fn journal(&self, id: &StepRunId, state: State, data: Value) -> Result<(), EngineError> {
+        let record = Record::of_step(self.engine.now_ms(), id, state, data);
+        self.engine.journal.append_lazy(&[record]).map(drop).map_err(|e| unjournaled(&e))
+    }
+
+    /// A journal record that is durable when this returns.
+    pub(crate) fn journal_durable(&self, id: &StepRunId, state: State, data: Value) -> Result<(), EngineError> {
+        let record = Record::of_step(self.engine.now_ms(), id, state, data);
+        self.engine.journal.append(&[record]).map(drop).map_err(|e| unjournaled(&e))
+    }
+
+    pub(crate) fn tell(&self, id: &StepRunId, state: StepState, detail: &str) {
+        self.progress.step(&self.update(id, state, detail));
+    }
+
+    fn tell_error(&self, id: &StepRunId, state: StepState, error: &EngineError) {
+        let mut update = self.update(id, state, &error.message);
+        update.code = Some(error.code.clone());
+        update.reasons.clone_from(&error.reasons);
+        self.progress.step(&update);
+    }
+
+    fn update(&self, id: &StepRunId, state: StepState, detail: &str) -> StepUpdate {
+        StepUpdate {
+            run: self.id.0.clone(),
+            step: id.step.to_string(),
+            attempt: id.attempt,
+            state,
+            elapsed_ms: self.engine.now_ms().saturating_sub(self.started_ms),
+            detail: detail.to_owned(),
+            code: None,
+            reasons: Vec::new(),
+        }
+    }
+}

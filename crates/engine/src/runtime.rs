@@ -1,0 +1,200 @@
+//! What `container:` stands for: a locked Python environment, or the curated host closure; resolved once a run.
+//!
+//! in: a name and the settings' table; out: [`Resolved`]: a digest for the pin, descriptors for provenance, mounts for the sandbox.
+//! **Invariant:** what a step sees is what the digest covers. OCI images are refused until the release that unpacks them.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use seaworthy_core::artifact::ArtifactRef;
+use seaworthy_core::attestation::subject;
+use seaworthy_core::digest::Digest;
+use seaworthy_core::envelope::ResourceDescriptor;
+use seaworthy_core::workflow::model::EnvironmentSource;
+use seaworthy_sandbox::{Cancel, ClosureFile, Mount};
+use seaworthy_store::artifacts::{self, Artifacts, NewFile};
+use serde_json::json;
+
+use crate::environment::{self, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting};
+use crate::error::EngineError;
+
+/// How environments are found and built.
+#[derive(Clone, Debug)]
+pub struct EnvironmentSettings {
+    /// Candidates for the Python interpreter, best first.
+    pub interpreters: Vec<PathBuf>,
+    /// `$XDG_CACHE_HOME/seaworthy`.
+    pub cache_dir: PathBuf,
+    /// `$XDG_STATE_HOME/seaworthy`: what is remembered of untouched interpreters.
+    pub state_dir: PathBuf,
+    /// Never reach the package index.
+    pub offline: bool,
+    /// How to reach it otherwise.
+    pub index: IndexSettings,
+}
+
+/// An environment of this run.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The pin.
+    pub digest: Digest,
+    /// For people.
+    pub from: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Python(Box<LockedPython>),
+    Host { closure: Vec<ClosureFile>, artifact: ArtifactRef },
+}
+
+/// A locked Python environment: its wheels are in the store, unpacked only if a step really runs.
+#[derive(Debug)]
+struct LockedPython {
+    requirements: Requirements,
+    interpreter: Interpreter,
+    wheels: ArtifactRef,
+    tree: OnceLock<Digest>,
+}
+
+/// Resolves `name` through the settings' table of environments.
+pub fn resolve(
+    name: &str,
+    source: Option<&EnvironmentSource>,
+    workspace_dir: &Path,
+    artifacts: &Artifacts,
+    settings: &EnvironmentSettings,
+) -> Result<Resolved, EngineError> {
+    match source {
+        Some(EnvironmentSource::Python(lock)) => python(workspace_dir, lock, artifacts, settings),
+        Some(EnvironmentSource::Host) => host(artifacts),
+        None if name == "host" => host(artifacts),
+        Some(EnvironmentSource::Oci(image)) => {
+            let message = format!("container `{name}` is the OCI image `{image}`, which this release cannot run");
+            Err(EngineError::configuration("environment/oci", message, "use a locked Python environment or `host`"))
+        }
+        None => {
+            let message = format!("nothing says what container `{name}` is");
+            let hint = format!("add to seaworthy.yaml: environments: {{\"{name}\": {{python: envs/requirements.lock}}}}");
+            Err(EngineError::configuration("environment/unknown", message, hint))
+        }
+    }
+}
+
+fn python(workspace_dir: &Path, lock: &str, artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolved, EngineError> {
+    let path = workspace_dir.join(lock);
+    let text = seaworthy_store::workspace::config_file(&path)
+        .map_err(|e| EngineError::configuration("environment/lock", e.to_string(), "write it with `pip-compile --generate-hashes`"))?;
+    let requirements = Requirements::parse(&text).map_err(|e| failed(&e))?;
+    let interpreter = environment::find_interpreter_remembered(&settings.interpreters, &settings.state_dir).map_err(|e| failed(&e))?;
+    let cancel = Cancel::new();
+    let with = provision(&interpreter, artifacts, settings, None, &cancel);
+    let resolved = environment::resolve(&requirements, &with).map_err(|e| failed(&e))?;
+    let (major, minor, patch) = interpreter.version;
+    let from = format!("{lock} on python {major}.{minor}.{patch}");
+    let python = LockedPython { requirements, interpreter, wheels: resolved.wheels_artifact, tree: OnceLock::new() };
+    Ok(Resolved { digest: resolved.digest, from, kind: Kind::Python(Box::new(python)) })
+}
+
+fn provision<'a>(
+    interpreter: &'a Interpreter,
+    artifacts: &'a Artifacts,
+    settings: &'a EnvironmentSettings,
+    known: Option<Digest>,
+    cancel: &'a Cancel,
+) -> Provision<'a> {
+    let online = !settings.offline;
+    Provision { interpreter, artifacts, cache_dir: settings.cache_dir.as_path(), online, index: &settings.index, known, cancel }
+}
+
+/// The host closure is an artifact like any other: its files are in the store, so that a chain can show them.
+fn host(artifacts: &Artifacts) -> Result<Resolved, EngineError> {
+    let closure = seaworthy_sandbox::host_closure().map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
+    let unreadable = |e: &dyn std::fmt::Display| {
+        EngineError::configuration("environment/host", e.to_string(), "the host's own programs must be readable")
+    };
+    let open = || -> Result<Vec<NewFile>, EngineError> {
+        closure.iter().filter(|file| !file.is_dir).map(|file| open_file(file).map_err(|e| unreadable(&e))).collect()
+    };
+    let (_, artifact) = artifacts::hash_files(open()?).map_err(|e| unreadable(&e))?;
+    if !artifacts.contains(&artifact.digest) {
+        artifacts.put_files(open()?).map_err(|e| unreadable(&e))?;
+    }
+    Ok(Resolved {
+        digest: artifact.digest,
+        from: "the host's loader, C library, shell and coreutils".to_owned(),
+        kind: Kind::Host { closure, artifact },
+    })
+}
+
+fn open_file(file: &ClosureFile) -> std::io::Result<NewFile> {
+    let name = file.target.to_string_lossy().trim_start_matches('/').to_owned();
+    Ok(NewFile { name, file: File::open(&file.source)?, executable: true })
+}
+
+fn failed(error: &EnvironmentError) -> EngineError {
+    EngineError::configuration(error.code(), error.to_string(), error.hint())
+}
+
+impl Resolved {
+    /// What provenance says about it: the artifact that the store holds, and what makes up the pin.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
+        let mut descriptor = match &self.kind {
+            Kind::Python(python) => {
+                let mut descriptor = subject("environment", &python.wheels);
+                descriptor.annotations.insert("interpreter".to_owned(), json!(python.interpreter.digest.hex()));
+                if let Some(tree) = python.tree.get() {
+                    descriptor.annotations.insert("tree".to_owned(), json!(tree.hex()));
+                }
+                descriptor
+            }
+            Kind::Host { artifact, .. } => subject("environment", artifact),
+        };
+        descriptor.annotations.insert("environment".to_owned(), json!(self.digest.hex()));
+        vec![descriptor]
+    }
+
+    /// Mounts, links and variables that show it to a sandbox; a Python tree is unpacked if need be, and hashed in any case.
+    pub fn setting(&self, artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Setting, EngineError> {
+        match &self.kind {
+            Kind::Host { closure, .. } => host_setting(closure),
+            Kind::Python(python) => {
+                let cancel = Cancel::new();
+                let with = provision(&python.interpreter, artifacts, settings, Some(python.wheels.digest), &cancel);
+                let environment = environment::provision(&python.requirements, &with).map_err(|e| failed(&e))?;
+                if environment.digest != self.digest {
+                    let message = format!(
+                        "the environment changed while the run was going on: {} became {}",
+                        self.digest.short(),
+                        environment.digest.short()
+                    );
+                    return Err(EngineError::integrity("environment/changed", message, "run again when nobody changes the interpreter"));
+                }
+                // two steps of one environment find the same tree
+                python.tree.get_or_init(|| environment.tree.dir_hash);
+                environment.setting().map_err(|e| failed(&e))
+            }
+        }
+    }
+}
+
+fn host_setting(closure: &[ClosureFile]) -> Result<Setting, EngineError> {
+    let mut setting = Setting::default();
+    // folders (locales) are left out: the digest covers files
+    for file in closure.iter().filter(|file| !file.is_dir) {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let source = openat(CWD, &file.source, flags, Mode::empty()).map_err(|e| {
+            EngineError::configuration(
+                "environment/host",
+                format!("`{}`: {e}", file.source.display()),
+                "the host's own programs must be readable",
+            )
+        })?;
+        setting.mounts.push(Mount { source, target: file.target.to_string_lossy().into_owned(), exec: true });
+    }
+    Ok(setting)
+}

@@ -1,0 +1,52 @@
+//! Keys of a step: what its body, and what its commit, are functions of.
+//!
+//! in: the step, its verified inputs, the pins; out: [`StepKeys`].
+//! **Invariant:** anything that could change a body's outputs changes `body`; anything that could change the commit changes `commit`.
+
+use seaworthy_core::digest::Digest;
+use seaworthy_core::plan::PlannedStep;
+use seaworthy_core::workflow::model::StepKind;
+use serde_json::json;
+
+use crate::error::EngineError;
+use crate::inputs::VerifiedInput;
+use crate::run::RunContext;
+
+/// Layout version of the keys: raise it when a step kind starts doing something else with the same inputs.
+const KEY_VERSION: u32 = 1;
+
+/// The two keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepKeys {
+    /// A finished body with this key never runs again.
+    pub(crate) body: Digest,
+    /// A committed step with this key may be reused.
+    pub(crate) commit: Digest,
+}
+
+pub(crate) fn of_step(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[VerifiedInput]) -> Result<StepKeys, EngineError> {
+    let step = &planned.step;
+    let pins = &run.found.pins;
+    let pin = |name: String| pins.get(&name).map(|pin| pin.digest.hex());
+    let mut described = step.clone();
+    // the gate decides about outputs, it does not make them: changing it reevaluates the gate alone
+    described.policy_gate = None;
+    let container = step.container.clone().unwrap_or_else(|| "host".to_owned());
+    let environment = if step.run.is_some() { pin(format!("environment:{container}")) } else { None };
+    let ingests = step.kind == StepKind::Ingest;
+    let body = json!({
+        "version": KEY_VERSION,
+        "step": serde_json::to_value(&described).map_err(|e| EngineError::internal("engine/key", e))?,
+        "inputs": inputs.iter().map(|input| (input.name.clone(), input.artifact.digest.hex())).collect::<std::collections::BTreeMap<_, _>>(),
+        "code": step.code.as_ref().and_then(|code| pin(format!("code:{code}"))),
+        "environment": environment,
+        "source": if ingests { pin(format!("source:{}", step.name)) } else { None },
+        "schema": if ingests { pin(format!("schema:{}", step.name)) } else { None },
+        "profile": run.engine.settings.profile.to_string(),
+        "machine": std::env::consts::ARCH,
+    });
+    let body = Digest::of(&seaworthy_core::json_strict::to_canonical(&body));
+    let gate = step.policy_gate.as_ref().and_then(|gate| pin(format!("gate:{gate}")));
+    let commit = json!({"body": body.hex(), "gate": gate, "workflow": run.plan.workflow.as_str()});
+    Ok(StepKeys { body, commit: Digest::of(&seaworthy_core::json_strict::to_canonical(&commit)) })
+}

@@ -1,0 +1,268 @@
+//! Transform and train: the user's own program, confined, between verified inputs and collected outputs.
+//!
+//! in: an authorized step; out: its outputs in the store, what the sandbox enforced, its captured output.
+//! **Invariant:** the program sees only its declared inputs, its code, its parameters and its environment; nothing but its declared outputs comes out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use seaworthy_core::artifact::{ArtifactRef, Manifest, ManifestEntry};
+use seaworthy_core::limits;
+use seaworthy_core::plan::PlannedStep;
+use seaworthy_core::workflow::model::{Step, StepKind};
+use seaworthy_sandbox::{Exit, Limits, Mount, Outcome, Spec};
+use seaworthy_store::StoreError;
+use seaworthy_store::artifacts::NewFile;
+use serde_json::json;
+
+use crate::engine::Engine;
+use crate::error::EngineError;
+use crate::resume::StagedOutput;
+use crate::step::{BodyContext, BodyOutcome};
+
+/// Bytes of a code file that are looked at to tell text from weights.
+const TEXT_PROBE_BYTES: u64 = 64 * 1024;
+
+/// File endings under which weights are kept; a training step's code may hold none of them (laundering, threats.md §6).
+const WEIGHT_ENDINGS: [&str; 16] =
+    ["onnx", "pkl", "pickle", "joblib", "npz", "npy", "pt", "pth", "safetensors", "h5", "hdf5", "keras", "pb", "ubj", "tflite", "gguf"];
+
+pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Result<BodyOutcome<'a>, EngineError> {
+    let step = &planned.step;
+    let argv = step.run.clone().ok_or_else(|| {
+        let message = format!("step `{}` has nothing to run", step.name);
+        EngineError::configuration("step/no-command", message, "give it `run: [python, script.py]` in seaworthy.yaml")
+    })?;
+    let scratch = Scratch::new(context)?;
+    let spec = specify(context, planned, argv, &scratch)?;
+    let outcome =
+        seaworthy_sandbox::run(spec, &context.run.cancel).map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
+    let mut kept = BodyOutcome::new(context.batch()?);
+    keep_output(step, &outcome, &mut kept)?;
+    kept.sandbox = json!({"enforced": outcome.enforced, "usage": outcome.usage});
+    if let Err(error) = refuse_bad_exit(step, &outcome) {
+        // what a failed program printed is kept too
+        kept.batch.commit().map_err(|e| EngineError::internal("store/put", e))?;
+        return Err(error);
+    }
+    collect(step, outcome, &mut kept)?;
+    Ok(kept)
+}
+
+fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, scratch: &Scratch<'_>) -> Result<Spec, EngineError> {
+    let step = &planned.step;
+    let container = step.container.as_deref().unwrap_or("host");
+    let environment = context
+        .run
+        .found
+        .environments
+        .get(container)
+        .ok_or_else(|| EngineError::internal("environment/missing", format!("environment `{container}` was not resolved")))?;
+    let mut env = BTreeMap::from([
+        ("HOME".to_owned(), "/tmp".to_owned()),
+        ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+        ("SEAWORTHY_INPUTS".to_owned(), "/in".to_owned()),
+        ("SEAWORTHY_OUTPUTS".to_owned(), "/out".to_owned()),
+        ("SEAWORTHY_PARAMS".to_owned(), "/params/params.json".to_owned()),
+        ("TMPDIR".to_owned(), "/tmp".to_owned()),
+        ("TZ".to_owned(), "UTC".to_owned()),
+    ]);
+    let setting = environment.setting(&context.engine.artifacts, &context.engine.settings.environments)?;
+    env.extend(setting.env);
+    let mut mounts = setting.mounts;
+    let mut names = BTreeSet::new();
+    for input in context.inputs {
+        let short = input.name.rsplit('/').next().unwrap_or(&input.name);
+        if !names.insert(short.to_owned()) {
+            let message = format!("step `{}` has two inputs called `{short}`", step.name);
+            return Err(EngineError::configuration("step/input-name", message, "rename one of the outputs"));
+        }
+        mounts.push(Mount { source: scratch.checkout(&input.artifact, short)?, target: format!("/in/{short}"), exec: false });
+    }
+    mounts.push(Mount { source: params_file(step, scratch)?, target: "/params/params.json".to_owned(), exec: false });
+    let workdir = match &step.code {
+        Some(code) => {
+            let artifact = store_code(context, step, code)?;
+            mounts.push(Mount { source: scratch.checkout(&artifact, "code")?, target: "/code".to_owned(), exec: true });
+            "/code".to_owned()
+        }
+        None => "/tmp".to_owned(),
+    };
+    Ok(Spec {
+        profile: context.engine.settings.profile,
+        argv,
+        env,
+        workdir,
+        hostname: "step".to_owned(),
+        mounts,
+        links: setting.links,
+        outputs: step.outputs.keys().map(ToString::to_string).collect(),
+        limits: limits_of(step),
+        capture: step.logging,
+    })
+}
+
+fn limits_of(step: &Step) -> Limits {
+    let resources = step.resources;
+    Limits {
+        memory_bytes: resources.memory_bytes.unwrap_or(limits::STEP_MEMORY_BYTES_DEFAULT),
+        cpu_milli: resources.cpu_milli,
+        processes: resources.processes.unwrap_or(limits::STEP_PROCESSES_DEFAULT),
+        disk_bytes: resources.disk_bytes.unwrap_or(limits::STEP_DISK_BYTES_DEFAULT),
+        timeout: Duration::from_secs(step.timeout_s.unwrap_or(limits::STEP_TIMEOUT_S_DEFAULT)),
+        log_bytes: limits::STEP_LOG_BYTES_MAX,
+        output_files: limits::OUTPUT_FILES_MAX,
+    }
+}
+
+/// The code as pinned, in the store; the checkout that the step sees is made from there.
+fn store_code(context: &BodyContext<'_>, step: &Step, code: &str) -> Result<ArtifactRef, EngineError> {
+    let folder =
+        context.run.found.code.get(code).ok_or_else(|| EngineError::internal("code/missing", format!("code `{code}` was not hashed")))?;
+    let artifact = context.run.store_code(folder)?;
+    if step.kind == StepKind::Train {
+        refuse_weights(context, step, &folder.manifest)?;
+    }
+    Ok(artifact)
+}
+
+/// Ready-made weights beside the training code would make every later signature true and meaningless: files that are
+/// named like weights, or that are no text, stop the step. Weights encoded as text get past this: see the threat model.
+fn refuse_weights(context: &BodyContext<'_>, step: &Step, manifest: &Manifest) -> Result<(), EngineError> {
+    for entry in manifest.entries() {
+        let ending = Path::new(&entry.name).extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        if !WEIGHT_ENDINGS.contains(&ending.as_str()) && is_text(context.engine, entry)? {
+            continue;
+        }
+        let message = format!(
+            "the code of training step `{}` holds `{}`, which looks like ready-made weights: training code is text",
+            step.name, entry.name
+        );
+        let hint = "a base model or other binary comes in through an ingest step, so that it has a source and a signature";
+        return Err(EngineError::body("train/weights-in-code", message, hint));
+    }
+    Ok(())
+}
+
+/// Whether the start of a file is UTF-8 without NUL.
+fn is_text(engine: &Engine, entry: &ManifestEntry) -> Result<bool, EngineError> {
+    let damaged = |e: &dyn std::fmt::Display| EngineError::integrity("store/damaged", e.to_string(), "run `seaworthy verify`");
+    let mut head = Vec::new();
+    let reader = engine.artifacts.open_blob(&entry.digest).map_err(|e| damaged(&e))?;
+    reader.take(TEXT_PROBE_BYTES).read_to_end(&mut head).map_err(|e| damaged(&e))?;
+    let valid = match std::str::from_utf8(&head) {
+        Ok(_) => true,
+        // a character cut off by the probe's end is no fault
+        Err(error) => error.error_len().is_none() && head.len() as u64 == TEXT_PROBE_BYTES,
+    };
+    Ok(valid && !head.contains(&0))
+}
+
+/// `$SEAWORTHY_PARAMS`: the parameters as one JSON file; their values stand in the provenance.
+fn params_file(step: &Step, scratch: &Scratch<'_>) -> Result<OwnedFd, EngineError> {
+    let failed = |e: &dyn std::fmt::Display| EngineError::internal("store/scratch", e);
+    let path = scratch.dir.join("params.json");
+    let bytes = seaworthy_core::json_strict::to_canonical(&step.params);
+    seaworthy_store::workspace::write_scratch(&path, &bytes).map_err(|e| failed(&e))?;
+    openat(CWD, &path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(&e))
+}
+
+/// A folder of checkouts for one attempt, removed when the attempt is over.
+struct Scratch<'a> {
+    engine: &'a Engine,
+    dir: PathBuf,
+}
+
+impl<'a> Scratch<'a> {
+    fn new(context: &BodyContext<'a>) -> Result<Self, EngineError> {
+        let id = context.id;
+        let dir = context.engine.settings.scratch_dir.join(format!("{}-{}-{}", id.run, id.step, id.attempt));
+        seaworthy_store::workspace::private_folder(&dir).map_err(|e| EngineError::internal("store/scratch", e))?;
+        Ok(Self { engine: context.engine, dir })
+    }
+
+    fn checkout(&self, artifact: &ArtifactRef, name: &str) -> Result<OwnedFd, EngineError> {
+        let damaged =
+            |e: StoreError| EngineError::integrity("store/damaged", e.to_string(), "run `seaworthy verify` to see what was changed");
+        let manifest = self.engine.artifacts.manifest(&artifact.digest).map_err(damaged)?;
+        self.engine.artifacts.checkout(&manifest, &self.dir.join(name)).map_err(damaged)
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        // left-overs are removed at the next start; nothing rests on them
+        drop(seaworthy_store::artifacts::remove_checkout(&self.dir));
+    }
+}
+
+/// `logging: enabled` keeps bounded stdout and stderr as byproducts.
+fn keep_output(step: &Step, outcome: &Outcome, kept: &mut BodyOutcome<'_>) -> Result<(), EngineError> {
+    if step.logging {
+        for (name, stream) in [("stdout", &outcome.stdout), ("stderr", &outcome.stderr)] {
+            let digest = kept.batch.bytes(&stream.bytes).map_err(|e| EngineError::internal("store/put", e))?;
+            kept.byproducts.insert(name.to_owned(), digest);
+        }
+    }
+    Ok(())
+}
+
+fn refuse_bad_exit(step: &Step, outcome: &Outcome) -> Result<(), EngineError> {
+    let name = &step.name;
+    let tail = last_lines(&outcome.stderr.bytes);
+    match outcome.exit {
+        Exit::Code(0) => Ok(()),
+        Exit::Code(code) => {
+            Err(EngineError::body("step/failed", format!("`{name}` exited with {code}: {tail}"), "mend the program and run again"))
+        }
+        Exit::Signal(signal) => Err(EngineError::body(
+            "step/killed",
+            format!("`{name}` was killed by signal {signal}: {tail}"),
+            "SIGSYS (31) means a system call the sandbox does not allow",
+        )),
+        Exit::OutOfMemory => {
+            Err(EngineError::body("step/out-of-memory", format!("`{name}` used all its memory"), "raise `resources: {memory: …}`"))
+        }
+        Exit::TimedOut => Err(EngineError::body("step/timed-out", format!("`{name}` ran out of time"), "raise `timeout:`")),
+        Exit::Cancelled => Err(EngineError::body("step/cancelled", format!("`{name}` was stopped"), "run again to continue")),
+    }
+}
+
+/// The end of a program's stderr on one line, control characters escaped so that nothing forges our own output.
+fn last_lines(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let tail = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(" | ");
+    let clean: String = tail.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let skip = clean.chars().count().saturating_sub(400);
+    clean.chars().skip(skip).collect()
+}
+
+/// Copies and hashes what the sandbox collected, once.
+fn collect(step: &Step, outcome: Outcome, kept: &mut BodyOutcome<'_>) -> Result<(), EngineError> {
+    let collected = outcome.outputs.map_err(|e| EngineError::body(e.code(), e.to_string(), e.hint()))?;
+    for output in collected {
+        let Some((name, spec)) = step.outputs.iter().find(|(name, _)| name.as_str() == output.name) else { continue };
+        if output.files.is_empty() {
+            let message = format!("`{}` wrote nothing to output `{name}`", step.name);
+            return Err(EngineError::body("step/output-missing", message, "write to $SEAWORTHY_OUTPUTS/<name>/"));
+        }
+        let files =
+            output.files.into_iter().map(|file| NewFile { name: file.path, file: file.file, executable: file.executable }).collect();
+        let (_, artifact) = kept
+            .batch
+            .files(files)
+            .map_err(|e| EngineError::body("step/output", e.to_string(), "check the names and sizes of the outputs"))?;
+        kept.outputs.push(StagedOutput { name: name.clone(), kind: spec.kind, artifact });
+    }
+    if kept.outputs.len() != step.outputs.len() {
+        let message = format!("`{}` left {} of {} declared outputs", step.name, kept.outputs.len(), step.outputs.len());
+        return Err(EngineError::body("step/output-missing", message, "write to $SEAWORTHY_OUTPUTS/<name>/"));
+    }
+    Ok(())
+}
