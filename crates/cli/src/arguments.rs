@@ -1,0 +1,301 @@
+//! The command line: names and meanings are a contract.
+//!
+//! in: `argv`; out: [`Arguments`]. **Invariant:** nothing is decided or read here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Runs an AI workflow so that nothing in it can be changed, skipped or served without proof.
+#[derive(Parser, Debug)]
+#[command(
+    name = "seaworthy",
+    version,
+    about = "Runs an AI workflow so that nothing in it can be changed, skipped or served without proof",
+    after_help = "Examples:\n  seaworthy demo                          the whole story on real data, in ./seaworthy-demo\n  seaworthy init fraud && cd fraud        a new workspace\n  seaworthy lock workflow.yaml            pin what the workflow rests on\n  seaworthy run workflow.yaml             run it\n  seaworthy verify model:fraud@candidate  check the whole chain, offline"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Global {
+    /// Workspace folder (default: the folder of the workflow file, else the current one)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) workspace: Option<PathBuf>,
+    /// Print data as JSON; progress as one JSON event a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Environment to look at, where no workflow says it (default: from seaworthy.yaml)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Write a new workspace: the sample workflow, its settings, a first schema and program
+    #[command(after_help = "Example:\n  seaworthy init fraud")]
+    Init(Init),
+    /// Run the shipped example on real data, verify it, and say where to look
+    #[command(after_help = "Example:\n  seaworthy demo --dir /tmp/demo")]
+    Demo(Demo),
+    /// Show what a run would do, and every fault in the files
+    #[command(after_help = "Example:\n  seaworthy plan workflow.yaml")]
+    Plan(Plan),
+    /// Pin sources, environments, code, gates and schemas by digest in seaworthy.lock
+    #[command(after_help = "Examples:\n  seaworthy lock workflow.yaml\n  seaworthy lock workflow.yaml --update source:ingest_data")]
+    Lock(Lock),
+    /// Run a workflow, or continue the run of it that a crash left unfinished
+    #[command(after_help = "Examples:\n  seaworthy run workflow.yaml\n  seaworthy run workflow.yaml --profile no-cgroup")]
+    Run(Run),
+    /// List, show and cancel runs
+    #[command(subcommand)]
+    Runs(Runs),
+    /// List and show certified models
+    #[command(subcommand)]
+    Models(Models),
+    /// Show where something came from and where it went
+    #[command(subcommand)]
+    Lineage(Lineage),
+    /// Walk the chain of evidence back to its source, offline; exits 4 on any integrity failure
+    #[command(
+        after_help = "Examples:\n  seaworthy verify model:employment@1\n  seaworthy verify run:r0190a2b3c4d5e6f7 --deep\n  seaworthy verify log --trust auditor-trust.json"
+    )]
+    Verify(Verify),
+    /// Whose signatures count
+    #[command(subcommand)]
+    Trust(Trust),
+    /// Read the transparency log
+    #[command(subcommand)]
+    Log(Log),
+    /// Write what other tools need to check us
+    #[command(subcommand)]
+    Attest(Attest),
+    /// Check, test and mutate gates
+    #[command(subcommand)]
+    Policy(Policy),
+    /// List, create and rotate keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// The index of runs and models
+    #[command(subcommand)]
+    Catalog(Catalog),
+    /// The artifact store
+    #[command(subcommand)]
+    Store(Store),
+    /// Print the reference of all commands as Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// Folder to write (default: the current one)
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Folder to copy the example to
+    #[arg(long, default_value = "seaworthy-demo")]
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) confinement: Confinement,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Plan {
+    /// Workflow file
+    pub(crate) workflow: PathBuf,
+    /// Which workflow of the file (default: its only one)
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Lock {
+    /// Workflow file (default: workflow.yaml of the workspace)
+    pub(crate) workflow: Option<PathBuf>,
+    /// Move this pin to what is there now; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) update: Vec<String>,
+    /// Which workflow of the file
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) confinement: Confinement,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// Workflow file
+    pub(crate) workflow: PathBuf,
+    /// Which workflow of the file
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) confinement: Confinement,
+    /// Steps that may run at the same time
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) parallel: usize,
+}
+
+/// How steps are confined and environments found.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct Confinement {
+    /// strict, no-cgroup or landlock (default: strict)
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<String>,
+    /// Never reach the package index; use what is there
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Python interpreter of locked environments (default: found on PATH)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) python: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Runs {
+    /// All runs, newest first
+    List,
+    /// One run, step by step
+    Show {
+        /// Run id
+        run: String,
+    },
+    /// Ask a run in progress to stop
+    Cancel {
+        /// Run id
+        run: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Models {
+    /// All model versions and aliases
+    List,
+    /// One version: lineage, signatures, metrics, score, gates
+    Show {
+        /// NAME@VERSION or NAME@ALIAS
+        reference: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Lineage {
+    /// The tree of what something was made from, and what was made from it
+    Show {
+        /// model:NAME@V, run:ID or artifact:DIGEST
+        reference: String,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// model:NAME@VERSION|ALIAS, run:ID, artifact:DIGEST or log
+    pub(crate) reference: String,
+    /// Trust file (default: the one in your configuration folder, else the workspace's own, which proves nothing)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust: Option<PathBuf>,
+    /// Refuse a checkpoint older than this, for instance 24h
+    #[arg(long, value_name = "TIME")]
+    pub(crate) max_age: Option<String>,
+    /// Hash environments too
+    #[arg(long)]
+    pub(crate) deep: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Trust {
+    /// Print the trust file: public keys, log origin, witnesses, sources
+    Export,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Log {
+    /// The leaves, newest last
+    Show {
+        /// First leaf
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Number of leaves
+        #[arg(long, default_value_t = 100)]
+        count: u64,
+    },
+    /// A C2SP proof that a leaf is in the log
+    Prove {
+        /// Leaf index
+        index: u64,
+    },
+    /// The current signed checkpoint
+    Checkpoint,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Attest {
+    /// Write bundles with log proofs, model.sig beside the model's files, keys and trusted root
+    #[command(after_help = "Example:\n  seaworthy attest export model:employment@1 -o evidence/")]
+    Export {
+        /// model:NAME@V, run:ID or artifact:DIGEST
+        reference: String,
+        /// Folder to write
+        #[arg(short, long)]
+        output: PathBuf,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Policy {
+    /// Load gates and report every fault
+    Check {
+        /// Gate names or folders (default: all of the workspace and the built-in ones)
+        gates: Vec<String>,
+    },
+    /// Run the cases of gates
+    Test {
+        /// Gate names or folders
+        gates: Vec<String>,
+    },
+    /// Mutate passing inputs, and the policies themselves; list what still passes
+    Mutate {
+        /// Gate names or folders
+        gates: Vec<String>,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Keys {
+    /// The keys of this workspace and environment
+    List,
+    /// Create the keys that are missing
+    Create {
+        /// Protect them by a passphrase asked on the terminal, instead of an identity file
+        #[arg(long)]
+        passphrase: bool,
+    },
+    /// Replace a key; the old one stays valid for what it signed
+    Rotate {
+        /// user, runner or root
+        role: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Catalog {
+    /// Make the index again from log and artifacts
+    Rebuild,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Store {
+    /// Remove blobs that nothing in the log names
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
+}

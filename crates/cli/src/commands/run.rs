@@ -1,0 +1,41 @@
+//! `seaworthy run`: load, compare with the lock, run, report.
+
+use seaworthy_engine::pins;
+use seaworthy_engine::report::RunReport;
+use seaworthy_engine::run::{self, RunInput};
+use seaworthy_sandbox::Cancel;
+
+use crate::arguments::Run;
+use crate::commands::load::{self, Loaded};
+use crate::failure::Failure;
+use crate::open::{self, Running};
+use crate::render;
+use crate::settings::Settings;
+
+pub(crate) fn run(settings: &Settings, arguments: &Run) -> Result<u8, Failure> {
+    let loaded = load::load(settings, &arguments.workflow, arguments.name.as_deref())?;
+    let running = open::running(settings, &loaded.dir, &loaded.workspace, &arguments.confinement, arguments.parallel)?;
+    let report = execute(settings, &loaded, &running)?;
+    render::run_report(settings, &report);
+    Ok(report.exit_code)
+}
+
+/// Runs a loaded workflow to its end.
+pub(crate) fn execute(settings: &Settings, loaded: &Loaded, running: &Running) -> Result<RunReport, Failure> {
+    let lock = loaded.lock_file()?;
+    let found = loaded.find_pins(&running.engine, &lock.lock)?;
+    for difference in pins::check(&loaded.plan, &lock.lock, &found)? {
+        render::note(&format!("lock: {}", difference.message()));
+    }
+    let cancel = Cancel::new();
+    cancel_on_interrupt(&cancel)?;
+    let progress = render::progress(settings);
+    let input = RunInput { plan: &loaded.plan, found: &found, lock: &lock.lock, lock_bytes: &lock.bytes, cancel, progress: &*progress };
+    Ok(run::run_plan(&running.engine, &input)?)
+}
+
+/// Ctrl-C stops the run cleanly: steps are killed, their ends recorded.
+fn cancel_on_interrupt(cancel: &Cancel) -> Result<(), Failure> {
+    let cancel = cancel.clone();
+    ctrlc::set_handler(move || cancel.cancel()).map_err(|e| Failure::internal("cli/signal", e))
+}

@@ -1,0 +1,347 @@
+//! Key files: where they are, how they are opened. They stand outside every workspace; keys inside one would vouch for themselves.
+//!
+//! in: the configuration folder; out: a signer, public keys, the trust file.
+//! **Invariant:** private keys are age files of mode 0600; a passphrase is read from the terminal once a process, never from the environment.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use seaworthy_core::digest::hex_encode;
+use seaworthy_core::id::Name;
+use seaworthy_core::note::KeyKind;
+use seaworthy_core::ports::KeyRole;
+use seaworthy_core::principal::{PrincipalId, runner_id};
+use seaworthy_trust::attest::{SourceOwner, TrustRoot, TrustedKey, TrustedLog};
+use seaworthy_trust::keys::{
+    Identity, LocalSigner, PrivateKey, PublicKey, open_with_identity, open_with_passphrase, seal_to, seal_with_passphrase,
+};
+use seaworthy_trust::transparency;
+
+use crate::failure::Failure;
+use crate::settings::Settings;
+
+/// All roles, with the names of their files.
+pub(crate) const ROLES: [(KeyRole, &str); 4] =
+    [(KeyRole::User, "user"), (KeyRole::Runner, "runner"), (KeyRole::Log, "log"), (KeyRole::Root, "root")];
+
+/// The key folder of one workspace environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Keystore {
+    dir: PathBuf,
+    workspace_id: String,
+    environment: String,
+}
+
+impl Keystore {
+    pub(crate) fn new(settings: &Settings, workspace_id: &str, environment: &Name) -> Self {
+        let dir = settings.config_dir.join(workspace_id).join(environment.as_str());
+        Self { dir, workspace_id: workspace_id.to_owned(), environment: environment.to_string() }
+    }
+
+    /// Origin line of the log's checkpoints.
+    pub(crate) fn origin(&self) -> String {
+        format!("{}.seaworthy.internal/{}/log", self.workspace_id, self.environment)
+    }
+
+    pub(crate) fn workspace_id(&self) -> &str {
+        &self.workspace_id
+    }
+
+    pub(crate) fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn trust_path(&self) -> PathBuf {
+        self.dir.join("trust.json")
+    }
+
+    fn key_path(&self, role: &str) -> PathBuf {
+        self.dir.join("keys").join(format!("{role}.age"))
+    }
+
+    fn public_path(&self, role: &str) -> PathBuf {
+        self.dir.join("keys").join(format!("{role}.pub.pem"))
+    }
+
+    fn identity_path(&self) -> PathBuf {
+        self.dir.join("keys/identity.txt")
+    }
+
+    pub(crate) fn has(&self, role: &str) -> bool {
+        self.key_path(role).is_file()
+    }
+
+    /// Creates every key that is missing and the trust file; returns the roles created.
+    pub(crate) fn create(&self, passphrase: bool) -> Result<Vec<&'static str>, Failure> {
+        seaworthy_store::workspace::private_folder(&self.dir.join("keys")).map_err(|e| unwritable(&self.dir, &e))?;
+        let mut created = Vec::new();
+        let mut seal = Sealing::new(self, passphrase);
+        for (role, name) in ROLES {
+            if !self.has(name) {
+                self.put(role, name, &mut seal)?;
+                created.push(name);
+            }
+        }
+        if !self.trust_path().is_file() {
+            self.write_trust(&self.fresh_trust()?)?;
+        }
+        Ok(created)
+    }
+
+    fn put(&self, role: KeyRole, name: &str, seal: &mut Sealing<'_>) -> Result<PublicKey, Failure> {
+        let key = PrivateKey::generate(role).map_err(|e| Failure::internal("keys/generate", e))?;
+        let pem = key.to_pkcs8_pem().map_err(|e| Failure::internal("keys/generate", e))?;
+        let sealed = seal.seal(pem.as_bytes())?;
+        let public = key.public();
+        let public_pem = public.to_pem().map_err(|e| Failure::internal("keys/generate", e))?;
+        write(&self.public_path(name), public_pem.as_bytes(), 0o644)?;
+        write(&self.key_path(name), &sealed, 0o600)?;
+        Ok(public)
+    }
+
+    /// Replaces the key of `role`; the old file stays beside it, the old public key stays trusted for what it signed.
+    pub(crate) fn rotate(&self, role: &str, from_index: u64) -> Result<String, Failure> {
+        let Some((role, name)) = ROLES.into_iter().find(|(_, name)| *name == role && *name != "log") else {
+            return Err(Failure::usage(
+                format!("no key called `{role}` can be rotated"),
+                "user, runner or root; a log's key is its identity",
+            ));
+        };
+        let mut trust = self.trust()?.ok_or_else(|| missing_keys(&self.environment))?;
+        let old = self.public(name)?;
+        let old_hint = old.hint().map_err(|e| Failure::internal("keys/hint", e))?;
+        let retired = self.dir.join("keys").join(format!("{name}.{}.age", old_hint.chars().take(12).collect::<String>()));
+        let old_bytes = read(&self.key_path(name))?;
+        write(&retired, &old_bytes, 0o600)?;
+        let passphrase = !self.identity_path().is_file();
+        let public = self.put(role, name, &mut Sealing::new(self, passphrase))?;
+        let principal = self.principal(role, &public)?;
+        let entry = TrustedKey::new(role, principal, &public, from_index).map_err(|e| Failure::internal("keys/trust", e))?;
+        let hint = entry.hint.clone();
+        trust.keys.push(entry);
+        for source in &mut trust.sources {
+            if source.key == old_hint {
+                source.key.clone_from(&hint);
+            }
+        }
+        self.write_trust(&trust)?;
+        Ok(hint)
+    }
+
+    pub(crate) fn public(&self, role: &str) -> Result<PublicKey, Failure> {
+        let bytes = read(&self.public_path(role))?;
+        PublicKey::from_pem(&String::from_utf8_lossy(&bytes))
+            .map_err(|e| Failure::configuration("keys/public", e.to_string(), "restore the key folder"))
+    }
+
+    /// The opaque id of a key's holder: users are known by their first key, everything else by its SPIFFE id.
+    fn principal(&self, role: KeyRole, key: &PublicKey) -> Result<PrincipalId, Failure> {
+        let path = self.dir.join("user.id");
+        match role {
+            KeyRole::User if path.is_file() => Ok(PrincipalId(String::from_utf8_lossy(&read(&path)?).trim().to_owned())),
+            KeyRole::User => {
+                let mut random = [0_u8; 8];
+                getrandom::fill(&mut random).map_err(|e| Failure::internal("keys/random", e))?;
+                let id = format!("user:p-{}", hex_encode(&random));
+                write(&path, format!("{id}\n").as_bytes(), 0o600)?;
+                Ok(PrincipalId(id))
+            }
+            KeyRole::Runner => Ok(runner_id(&self.workspace_id, &self.environment)),
+            KeyRole::Log | KeyRole::Root => {
+                let hint = key.hint().map_err(|e| Failure::internal("keys/hint", e))?;
+                Ok(PrincipalId(format!("root:p-{}", hint.chars().take(16).collect::<String>())))
+            }
+        }
+    }
+
+    /// The user of this machine, as an opaque id.
+    pub(crate) fn user(&self) -> Result<PrincipalId, Failure> {
+        self.principal(KeyRole::User, &self.public("user")?)
+    }
+
+    fn fresh_trust(&self) -> Result<TrustRoot, Failure> {
+        let failed = |e: seaworthy_trust::keys::KeyError| Failure::internal("keys/trust", e);
+        let mut keys = Vec::new();
+        for (role, name) in ROLES.into_iter().filter(|(_, name)| *name != "log") {
+            let public = self.public(name)?;
+            let principal = self.principal(role, &public)?;
+            keys.push(TrustedKey::new(role, principal, &public, 0).map_err(failed)?);
+        }
+        let environment = Name::new(&self.environment).map_err(|e| Failure::configuration("workspace/environment", e.to_string(), ""))?;
+        let log = self.public("log")?;
+        let vkey =
+            transparency::verifier_key(&self.origin(), KeyKind::Ed25519, &log).map_err(|e| Failure::internal("keys/vkey", e))?.to_string();
+        Ok(TrustRoot {
+            version: 1,
+            workspace: self.workspace_id.clone(),
+            environment,
+            log: TrustedLog { origin: self.origin(), vkey },
+            keys,
+            witnesses: Vec::new(),
+            quorum: 0,
+            sources: Vec::new(),
+            minimum_release: std::collections::BTreeMap::new(),
+        })
+    }
+
+    /// The trust file, if it has been made.
+    pub(crate) fn trust(&self) -> Result<Option<TrustRoot>, Failure> {
+        let path = self.trust_path();
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let trust = TrustRoot::parse(&read(&path)?)
+            .map_err(|e| Failure::configuration("trust/invalid", format!("`{}`: {e}", path.display()), e.hint()))?;
+        Ok(Some(trust))
+    }
+
+    pub(crate) fn write_trust(&self, trust: &TrustRoot) -> Result<(), Failure> {
+        write(&self.trust_path(), &trust.to_json(), 0o644)
+    }
+
+    /// Names the user's key as owner of the sources below `prefix`.
+    pub(crate) fn own_source(&self, trust: &mut TrustRoot, prefix: &str) -> Result<(), Failure> {
+        if trust.sources.iter().any(|source| source.prefix == prefix) {
+            return Ok(());
+        }
+        let key = self.public("user")?.hint().map_err(|e| Failure::internal("keys/hint", e))?;
+        trust.sources.push(SourceOwner { prefix: prefix.to_owned(), key });
+        self.write_trust(trust)
+    }
+
+    /// Opens the keys that runs need: user, runner, log. The root key stays closed.
+    pub(crate) fn signer(&self) -> Result<LocalSigner, Failure> {
+        let mut signer = LocalSigner::new(self.origin(), runner_id(&self.workspace_id, &self.environment));
+        let mut opening = Opening::new(self)?;
+        for (role, name) in ROLES.into_iter().filter(|(role, _)| *role != KeyRole::Root) {
+            if !self.has(name) {
+                return Err(missing_keys(&self.environment));
+            }
+            let plain = opening.open(&read_private(&self.key_path(name))?)?;
+            let pem = std::str::from_utf8(&plain)
+                .map_err(|e| Failure::configuration("keys/unreadable", e.to_string(), "restore the key folder"))?;
+            let key = PrivateKey::from_pkcs8_pem(pem)
+                .map_err(|e| Failure::configuration("keys/unreadable", e.to_string(), "restore the key folder"))?;
+            signer =
+                signer.with_key(role, key).map_err(|e| Failure::configuration("keys/role", e.to_string(), "restore the key folder"))?;
+        }
+        Ok(signer)
+    }
+}
+
+/// Seals new keys: to the identity file (made if missing), or by one passphrase asked on the terminal.
+struct Sealing<'a> {
+    keystore: &'a Keystore,
+    passphrase: bool,
+    asked: Option<String>,
+}
+
+impl<'a> Sealing<'a> {
+    const fn new(keystore: &'a Keystore, passphrase: bool) -> Self {
+        Self { keystore, passphrase, asked: None }
+    }
+
+    fn seal(&mut self, plain: &[u8]) -> Result<Vec<u8>, Failure> {
+        let failed = |e: seaworthy_trust::keys::KeyError| Failure::internal("keys/seal", e);
+        if self.passphrase {
+            let secret = match &self.asked {
+                Some(secret) => secret.clone(),
+                None => ask("New passphrase for the keys: ")?,
+            };
+            self.asked = Some(secret.clone());
+            return seal_with_passphrase(secret.into(), plain).map_err(failed);
+        }
+        let path = self.keystore.identity_path();
+        if !path.is_file() {
+            write(&path, Identity::generate().to_text().as_bytes(), 0o600)?;
+        }
+        let text = read_private(&path)?;
+        let identity = Identity::parse(&String::from_utf8_lossy(&text)).map_err(failed)?;
+        seal_to(&identity.recipient(), plain).map_err(failed)
+    }
+}
+
+/// Opens key files: by the identity file if there is one, else by a passphrase asked once.
+struct Opening {
+    identity: Option<Identity>,
+    asked: Option<String>,
+}
+
+impl Opening {
+    fn new(keystore: &Keystore) -> Result<Self, Failure> {
+        let path = keystore.identity_path();
+        let identity = if path.is_file() {
+            let text = read_private(&path)?;
+            let identity = Identity::parse(&String::from_utf8_lossy(&text));
+            Some(identity.map_err(|e| Failure::configuration("keys/identity", e.to_string(), "restore identity.txt"))?)
+        } else {
+            None
+        };
+        Ok(Self { identity, asked: None })
+    }
+
+    fn open(&mut self, sealed: &[u8]) -> Result<Vec<u8>, Failure> {
+        let refused = |e: seaworthy_trust::keys::KeyError| {
+            Failure::configuration("keys/locked", e.to_string(), "the passphrase or identity.txt is not the one the key was sealed to")
+        };
+        if let Some(identity) = &self.identity {
+            return open_with_identity(identity, sealed).map(|plain| plain.to_vec()).map_err(refused);
+        }
+        let secret = match &self.asked {
+            Some(secret) => secret.clone(),
+            None => ask("Passphrase of the keys: ")?,
+        };
+        self.asked = Some(secret.clone());
+        open_with_passphrase(secret.into(), sealed).map(|plain| plain.to_vec()).map_err(refused)
+    }
+}
+
+fn ask(prompt: &str) -> Result<String, Failure> {
+    rpassword::prompt_password(prompt).map_err(|e| {
+        Failure::configuration(
+            "keys/no-terminal",
+            format!("a passphrase can only be typed on a terminal: {e}"),
+            "for runs without one, create keys with an identity file: `seaworthy keys create`",
+        )
+    })
+}
+
+fn missing_keys(environment: &str) -> Failure {
+    Failure::configuration(
+        "keys/missing",
+        format!("this user has no keys for environment `{environment}` of this workspace"),
+        "`seaworthy keys create` makes them",
+    )
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    seaworthy_store::workspace::write_atomic(path, bytes, mode).map_err(|e| unwritable(path, &e))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|e| {
+        Failure::configuration("keys/unreadable", format!("`{}`: {e}", path.display()), "`seaworthy keys create` makes missing keys")
+    })
+}
+
+/// Reads a file that holds a secret; one that others can read is refused.
+fn read_private(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mode = std::fs::metadata(path).map(|meta| meta.permissions().mode() & 0o777).unwrap_or(0);
+    if mode & 0o077 != 0 {
+        let message = format!("`{}` has mode {mode:o}: others can read it", path.display());
+        return Err(Failure::configuration("keys/mode", message, format!("chmod 600 {}", path.display())));
+    }
+    read(path)
+}
+
+fn unwritable(path: &Path, cause: &dyn std::fmt::Display) -> Failure {
+    Failure::configuration(
+        "keys/unwritable",
+        format!("`{}`: {cause}", path.display()),
+        "the configuration folder must be yours and writable",
+    )
+}

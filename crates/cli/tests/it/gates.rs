@@ -1,0 +1,54 @@
+//! Gates end to end: a bad batch stops, with the rule, the evidence and what would pass.
+
+use crate::workspace::Tiny;
+
+#[test]
+fn a_batch_that_breaks_the_schema_is_denied_and_explained() {
+    let tiny = Tiny::unlocked();
+    let rows: String = (0..200).map(|id| format!("{id},{}\n", if id % 4 == 0 { 5000 } else { 100 })).collect();
+    tiny.write("data/raw/numbers.csv", format!("id,value\n{rows}").as_bytes());
+    tiny.ok(&["keys", "create"]);
+    tiny.ok(&["lock"]);
+    let denied = tiny.refused(&["run", "workflow.yaml"], 1, "gate/denied");
+    assert!(denied.stderr.contains("would pass:"), "{}", denied.stderr);
+    assert!(tiny.events_of("step.committed").is_empty());
+    assert_eq!(tiny.events_of("gate.decided").len(), 1);
+    tiny.ok(&["verify", "log"]);
+
+    // a denied step's body is finished: running again asks only the gate
+    let bodies = staged(&tiny);
+    tiny.refused(&["run", "workflow.yaml"], 1, "gate/denied");
+    assert_eq!(staged(&tiny), bodies, "no body ran again");
+}
+
+fn staged(tiny: &Tiny) -> usize {
+    let journal = tiny.state().join("journal");
+    let mut count = 0;
+    for entry in std::fs::read_dir(journal).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        count += String::from_utf8_lossy(&bytes).matches("\"STAGED\"").count();
+    }
+    count
+}
+
+#[test]
+fn the_shipped_gates_pass_their_cases_and_survive_mutation() {
+    let tiny = Tiny::new();
+    let tested = tiny.ok(&["policy", "test"]);
+    assert!(tested.stdout.contains("data_schema_v2") && tested.stdout.contains("model_performance"), "{}", tested.stdout);
+    let mutated = tiny.ok(&["policy", "mutate"]);
+    assert!(mutated.stdout.contains(" 0 "), "{}", mutated.stdout);
+}
+
+#[test]
+fn a_gate_on_a_step_without_evidence_is_refused() {
+    let tiny = Tiny::unlocked();
+    tiny.edit("workflow.yaml", "data_provenance: enforce", "policy_gate: data_schema_v2");
+    tiny.ok(&["keys", "create"]);
+    let lock = tiny.run(&["lock"]);
+    if lock.code == 0 {
+        let refused = tiny.run(&["run", "workflow.yaml"]);
+        assert_ne!(refused.code, 0);
+        assert!(refused.stderr.contains("evidence"), "{}", refused.stderr);
+    }
+}

@@ -1,0 +1,19 @@
+//! End-to-end tests: the real binary, real namespaces, a tiny workspace of shell steps.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests fail by panicking, and play the part of a user's shell"
+)]
+
+mod command_line;
+mod crash;
+mod flips;
+mod gates;
+mod lock;
+mod spine;
+mod workspace;
