@@ -623,6 +623,16 @@ fn a_log_that_was_rewritten_since_it_was_seen_is_refused() {
 }
 
 #[test]
+fn a_checkpoint_of_an_absurd_size_is_refused_in_time() {
+    let keys = Keys::new();
+    let mut world = honest();
+    world.sign_checkpoint_of(&keys, "log", &Checkpoint { size: u64::MAX, ..world.state() });
+    let report = verify(&world, "log");
+    assert!(codes(&report).contains(&"verify/leaf-missing"));
+    assert!(report.faults.len() < 300, "{}", report.faults.len());
+}
+
+#[test]
 fn references_to_nothing_are_refused() {
     let world = honest();
     for reference in ["model:employment@2", "model:employment@live", "model:fraud@1", "run:r0192f00000000009"] {

@@ -1,9 +1,12 @@
 //! The chain verifier: a whole chain that holds, and what it says of it.
 
+use std::cell::Cell;
+
 use seaworthy_core::decision::EnforcementLevel;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{EventKind, OutputRef};
 use seaworthy_core::id::StepRunId;
+use seaworthy_core::ports::{EvidenceSource, PortError};
 use seaworthy_trust::attest::chain::{Assurance, Evidence, FAULTS, Status};
 use seaworthy_trust::attest::{ChainReport, VerifyOptions, verify_chain};
 
@@ -118,6 +121,9 @@ fn witnesses_raise_the_level_and_bound_the_age() {
     assert!(verify(&world, "log").ok);
 }
 
+/// Inputs, outputs, statements and origin of an outcome, to forge.
+type EditCommit = dyn Fn(&mut Vec<OutputRef>, &mut Vec<OutputRef>, &mut Vec<Digest>, &mut Option<StepRunId>);
+
 #[test]
 fn a_reused_step_leads_to_the_attempt_that_did_the_work() {
     let keys = Keys::new();
@@ -147,7 +153,7 @@ fn a_reused_step_leads_to_the_attempt_that_did_the_work() {
         edit(forged.events("step.committed").pop().unwrap());
         codes(&verify(&World::record(&forged, &keys), "run:r0192f00000000002"))
     };
-    let with = |kind: &mut EventKind, edit: &dyn Fn(&mut Vec<OutputRef>, &mut Vec<OutputRef>, &mut Vec<Digest>, &mut Option<StepRunId>)| {
+    let with = |kind: &mut EventKind, edit: &EditCommit| {
         let EventKind::StepCommitted { inputs, outputs, statements, reused_from, .. } = kind else { unreachable!() };
         edit(inputs, outputs, statements, reused_from);
     };
@@ -170,6 +176,58 @@ fn an_advisory_gate_that_refused_is_a_remark() {
         crate::world::set(draft.statement(id), "/seaworthy_decision/level", serde_json::json!("advisory"));
     }
     assert!(verify(&World::record(&draft, &Keys::new()), "log").ok);
+}
+
+/// A log to which others append while it is verified: after `calls` questions it answers for the longer log.
+struct Growing {
+    before: World,
+    after: World,
+    calls: Cell<i32>,
+}
+
+impl Growing {
+    fn now(&self) -> &World {
+        self.calls.set(self.calls.get() - 1);
+        if self.calls.get() >= 0 { &self.before } else { &self.after }
+    }
+}
+
+impl EvidenceSource for Growing {
+    fn size(&self) -> Result<u64, PortError> {
+        self.now().size()
+    }
+    fn entry(&self, index: u64) -> Result<Vec<u8>, PortError> {
+        self.now().entry(index)
+    }
+    fn bundle(&self, pae: &Digest) -> Result<Option<Vec<u8>>, PortError> {
+        self.now().bundle(pae)
+    }
+    fn checkpoint(&self) -> Result<String, PortError> {
+        self.now().checkpoint()
+    }
+    fn inclusion_proof(&self, index: u64) -> Result<Vec<Digest>, PortError> {
+        self.now().inclusion_proof(index)
+    }
+    fn bundle_digests(&self) -> Result<Vec<Digest>, PortError> {
+        self.now().bundle_digests()
+    }
+}
+
+#[test]
+fn a_log_that_grows_while_it_is_verified_is_no_fault_but_uncovered_leaves_are() {
+    let keys = Keys::new();
+    let before = honest();
+    let mut draft = Draft::sample();
+    draft.event(EventKind::LockUpdated { pin: "x".to_owned(), lock: Digest::of(b"x") });
+    let after = World::record(&draft, &keys);
+    for calls in (0..110).chain([200]) {
+        let growing = Growing { before: before.clone(), after: after.clone(), calls: Cell::new(calls) };
+        let report = verify_chain(&growing, &before, &before.trust, &"model:employment@1".parse().unwrap(), &options());
+        assert!(report.ok, "after {calls} questions: {:?}", report.faults);
+    }
+    let mut uncovered = before.clone();
+    uncovered.entries.push(after.entries.last().unwrap().clone());
+    assert_eq!(codes(&verify(&uncovered, "log")), ["verify/root-mismatch"]);
 }
 
 #[test]

@@ -552,12 +552,16 @@ impl World {
     }
 
     pub(crate) fn sign_checkpoint(&mut self, keys: &Keys, key: &str) {
-        let text = self.state().to_text();
+        self.sign_checkpoint_of(keys, key, &self.state());
+        self.proofs = self.prove();
+    }
+
+    pub(crate) fn sign_checkpoint_of(&mut self, keys: &Keys, key: &str, state: &Checkpoint) {
+        let text = state.to_text();
         let key = &keys.0[key];
         let key_id = verifier_key(ORIGIN, KeyKind::Ed25519, &key.public()).unwrap().key_id();
         let signature = NoteSignature { name: ORIGIN.to_owned(), key_id, bytes: raw_sign(key, text.as_bytes()) };
         self.checkpoint = Note { text, signatures: vec![signature] }.format();
-        self.proofs = self.prove();
     }
 
     pub(crate) fn cosign(&mut self, keys: &Keys, name: &str, key: &str, time_s: u64) {

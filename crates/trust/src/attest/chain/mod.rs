@@ -126,9 +126,10 @@ fn checkpoint(
             return None;
         }
     };
+    let covered = verified.checkpoint.size;
     match evidence.size() {
-        Ok(size) if size == verified.checkpoint.size => {}
-        Ok(size) => fault("verify/root-mismatch", format!("the checkpoint covers {} leaves, the log has {size}", verified.checkpoint.size)),
+        Ok(size) if size == covered || (size > covered && grew(evidence, &note)) => {}
+        Ok(size) => fault("verify/root-mismatch", format!("the checkpoint covers {covered} leaves, the log has {size}")),
         Err(cause) => fault("verify/leaf-missing", format!("the log's size cannot be read: {cause}")),
     }
     if let Some((age_ms, now_ms)) = options.max_age_ms {
@@ -142,6 +143,11 @@ fn checkpoint(
         }
     }
     Some(verified)
+}
+
+/// Whether the log was appended to since `note` was read: then its later leaves and proofs are not of that checkpoint.
+fn grew(evidence: &dyn EvidenceSource, note: &str) -> bool {
+    evidence.checkpoint().is_ok_and(|now| now != note)
 }
 
 impl Walker<'_> {
@@ -208,6 +214,10 @@ impl Walker<'_> {
                 .map_err(|cause| cause.to_string())
                 .and_then(|proof| merkle::verify_inclusion(&hash, leaf, now.size, &proof, &now.root).map_err(|cause| cause.to_string()));
             if let Err(cause) = holds {
+                if evidence.size().is_ok_and(|size| size > now.size) {
+                    // appended to meanwhile: its proofs are of a newer tree; the recomputed root covers these leaves
+                    return vec![Evidence::ok("inclusion", format!("log grew while it was read; proofs checked up to leaf {leaf}"))];
+                }
                 wrong.push(self.fail("verify/inclusion", "inclusion", format!("leaf {leaf}: {cause}"), Some(leaf), None));
                 if wrong.len() == MISMATCHES_MAX {
                     break;
