@@ -3,7 +3,8 @@
 //! in: `interop/requirements.txt`, `interop/package.json`, `interop/*.sh`; out: the scripts' output.
 //! **Invariant:** nothing is installed outside `target/interop`; a folder without scripts is an error, not a success.
 //!
-//! A script gets `PYTHON` (of the environment), `NODE_PATH`, `WORK` (an empty folder of its own) and `CARGO`.
+//! A script gets `PYTHON` (of the environment), `NODE_PATH`, `WORK` (an empty folder of its own), `CARGO` and `TARGET`
+//! (where cargo builds).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub(crate) fn run() -> Outcome {
         println!("--- interop: {name}");
         let mut command = program("bash", &["-euo", "pipefail"]);
         command.arg(script).env("PYTHON", &python).env("NODE_PATH", &modules).env("WORK", &work);
+        command.env("TARGET", target());
         command.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         if let Err(message) = process::run(command) {
             println!("{message}");
