@@ -122,7 +122,7 @@ fn witnesses_raise_the_level_and_bound_the_age() {
 }
 
 /// Inputs, outputs, statements and origin of an outcome, to forge.
-type EditCommit = dyn Fn(&mut Vec<OutputRef>, &mut Vec<OutputRef>, &mut Vec<Digest>, &mut Option<StepRunId>);
+type EditCommit<'a> = dyn Fn(&mut Vec<OutputRef>, &mut Vec<OutputRef>, &mut Vec<Digest>, &mut Option<StepRunId>) + 'a;
 
 #[test]
 fn a_reused_step_leads_to_the_attempt_that_did_the_work() {
@@ -153,7 +153,7 @@ fn a_reused_step_leads_to_the_attempt_that_did_the_work() {
         edit(forged.events("step.committed").pop().unwrap());
         codes(&verify(&World::record(&forged, &keys), "run:r0192f00000000002"))
     };
-    let with = |kind: &mut EventKind, edit: &EditCommit| {
+    let with = |kind: &mut EventKind, edit: &EditCommit<'_>| {
         let EventKind::StepCommitted { inputs, outputs, statements, reused_from, .. } = kind else { unreachable!() };
         edit(inputs, outputs, statements, reused_from);
     };
