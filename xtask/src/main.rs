@@ -11,7 +11,6 @@
 
 mod bench;
 mod ci;
-mod command_line;
 mod generate;
 mod interop;
 mod process;

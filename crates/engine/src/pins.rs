@@ -15,7 +15,6 @@ use seaworthy_core::workflow::model::{StepKind, Workspace};
 use seaworthy_store::artifacts::{self, FolderRules, HardLinks, NewFile};
 use seaworthy_trust::gate::{self, Gate};
 
-use crate::code;
 use crate::engine::Engine;
 use crate::error::{EngineError, FaultKind};
 use crate::runtime::{self, Resolved};
@@ -29,8 +28,6 @@ pub struct PinnedFolder {
     pub manifest: Manifest,
     /// Its digests.
     pub artifact: ArtifactRef,
-    /// The git commit that is checked out around it, as a claim.
-    pub commit: Option<String>,
 }
 
 /// A gate that was loaded and tested for its pin.
@@ -88,7 +85,6 @@ pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<Found
             add_source(engine, &mut found, files.workspace, step)?;
             add_schema(engine, &mut found, step)?;
         }
-        code::check_level(step)?;
         if let Some(code) = &step.code {
             add_code(engine, &mut found, code)?;
         }
@@ -182,8 +178,7 @@ fn add_code(engine: &Engine, found: &mut FoundPins, code: &str) -> Result<(), En
     if found.code.contains_key(code) {
         return Ok(());
     }
-    let mut folder = hash_folder(&engine.settings.workspace_dir.join(code), &code_rules())?;
-    folder.commit = code::claimed_commit(&folder.path);
+    let folder = hash_folder(&engine.settings.workspace_dir.join(code), &code_rules())?;
     found.pins.insert(format!("code:{code}"), Pin { kind: PinKind::Code, digest: folder.artifact.digest, from: code.to_owned() });
     found.code.insert(code.to_owned(), folder);
     Ok(())
@@ -269,7 +264,7 @@ fn hash_folder(path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineE
             "check the path; `sources:` in seaworthy.yaml maps URIs to folders",
         ));
     }
-    Ok(PinnedFolder { path: path.to_owned(), manifest, artifact, commit: None })
+    Ok(PinnedFolder { path: path.to_owned(), manifest, artifact })
 }
 
 /// What is left out of a code folder: what the interpreter writes beside the code.

@@ -16,5 +16,4 @@ mod flips;
 mod gates;
 mod lock;
 mod spine;
-mod stop;
 mod workspace;
