@@ -123,11 +123,6 @@ impl Keystore {
         let entry = TrustedKey::new(role, principal, &public, from_index).map_err(|e| Failure::internal("keys/trust", e))?;
         let hint = entry.hint.clone();
         trust.keys.push(entry);
-        for source in &mut trust.sources {
-            if source.key == old_hint {
-                source.key.clone_from(&hint);
-            }
-        }
         self.write_trust(&trust)?;
         Ok(hint)
     }

@@ -170,6 +170,10 @@ pub(crate) fn reading(settings: &Settings, dir: &Path) -> Result<Reading, Failur
     })?;
     let environment = environment_of(settings, &workspace)?;
     let paths = workspace.paths(&environment);
+    if !paths.log.exists() {
+        let message = format!("nothing has run in environment `{environment}` of this workspace yet");
+        return Err(Failure::configuration("workspace/no-state", message, "`seaworthy run workflow.yaml` first"));
+    }
     let keystore = Keystore::new(settings, workspace.id(), &environment);
     Ok(Reading {
         log: LogReader::open(&paths.log).map_err(|e| Failure::integrity("log/open", e))?,

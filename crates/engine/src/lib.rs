@@ -3,6 +3,7 @@
 //! **Invariant:** this crate spawns only through the sandbox, decides only through trust, writes only through store.
 
 pub mod authorize;
+mod code;
 mod commit;
 pub mod engine;
 pub mod environment;

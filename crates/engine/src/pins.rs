@@ -15,6 +15,7 @@ use seaworthy_core::workflow::model::{StepKind, Workspace};
 use seaworthy_store::artifacts::{self, FolderRules, HardLinks, NewFile};
 use seaworthy_trust::gate::{self, Gate};
 
+use crate::code;
 use crate::engine::Engine;
 use crate::error::{EngineError, FaultKind};
 use crate::runtime::{self, Resolved};
@@ -28,6 +29,8 @@ pub struct PinnedFolder {
     pub manifest: Manifest,
     /// Its digests.
     pub artifact: ArtifactRef,
+    /// The git commit that is checked out around it, as a claim.
+    pub commit: Option<String>,
 }
 
 /// A gate that was loaded and tested for its pin.
@@ -85,6 +88,7 @@ pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<Found
             add_source(engine, &mut found, files.workspace, step)?;
             add_schema(engine, &mut found, step)?;
         }
+        code::check_level(step)?;
         if let Some(code) = &step.code {
             add_code(engine, &mut found, code)?;
         }
@@ -178,7 +182,8 @@ fn add_code(engine: &Engine, found: &mut FoundPins, code: &str) -> Result<(), En
     if found.code.contains_key(code) {
         return Ok(());
     }
-    let folder = hash_folder(&engine.settings.workspace_dir.join(code), &code_rules())?;
+    let mut folder = hash_folder(&engine.settings.workspace_dir.join(code), &code_rules())?;
+    folder.commit = code::claimed_commit(&folder.path);
     found.pins.insert(format!("code:{code}"), Pin { kind: PinKind::Code, digest: folder.artifact.digest, from: code.to_owned() });
     found.code.insert(code.to_owned(), folder);
     Ok(())
@@ -264,7 +269,7 @@ fn hash_folder(path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineE
             "check the path; `sources:` in seaworthy.yaml maps URIs to folders",
         ));
     }
-    Ok(PinnedFolder { path: path.to_owned(), manifest, artifact })
+    Ok(PinnedFolder { path: path.to_owned(), manifest, artifact, commit: None })
 }
 
 /// What is left out of a code folder: what the interpreter writes beside the code.

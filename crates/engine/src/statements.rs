@@ -143,7 +143,11 @@ fn dependencies(run: &RunContext<'_>, attested: &Attested<'_>) -> Vec<ResourceDe
         read.push(blob(provenance::SCHEMA, &seaworthy_core::digest::Digest::of(text.as_bytes())));
     }
     if let Some(code) = step.code.as_ref().and_then(|code| found.code.get(code)) {
-        read.push(subject(provenance::CODE, &code.artifact));
+        let mut descriptor = subject(provenance::CODE, &code.artifact);
+        if let Some(commit) = &code.commit {
+            descriptor.annotations.insert("claimed_git_commit".to_owned(), json!(commit));
+        }
+        read.push(descriptor);
     }
     if step.run.is_some() {
         let container = step.container.as_deref().unwrap_or("host");

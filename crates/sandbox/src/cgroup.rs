@@ -8,8 +8,8 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -130,6 +130,7 @@ impl Cgroup {
             },
         };
         for (index, base) in bases.iter().enumerate() {
+            sweep(base);
             let folder = base.join(name);
             fs::create_dir(&folder)?;
             group.folders.push(folder.clone());
@@ -240,6 +241,24 @@ impl Drop for Cgroup {
                     _ => break,
                 }
             }
+        }
+    }
+}
+
+/// Removes the empty groups of launchers that were killed before they could.
+fn sweep(base: &Path) {
+    static SWEPT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let Ok(mut swept) = SWEPT.lock() else { return };
+    if swept.iter().any(|one| one == base) {
+        return;
+    }
+    swept.push(base.to_owned());
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("seaworthy-")?.split('-').next()?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // A group with processes cannot be removed, whoever they are.
+            let _ = fs::remove_dir(entry.path());
         }
     }
 }

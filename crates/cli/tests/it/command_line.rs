@@ -85,3 +85,33 @@ fn garbage_collection_removes_nothing_that_the_log_names() {
     tiny.ok(&["verify", &format!("run:{}", crate::spine::run_id(&tiny))]);
     tiny.ok(&["verify", "log"]);
 }
+
+#[test]
+fn a_level_of_code_integrity_that_cannot_be_checked_is_refused() {
+    let tiny = Tiny::unlocked();
+    tiny.ok(&["keys", "create"]);
+    tiny.edit("seaworthy.yaml", "run: [sh, total.sh]", "run: [sh, total.sh], code_integrity: committed");
+    tiny.refused(&["lock"], 3, "code/integrity-unsupported");
+    // control: what can be checked is accepted
+    tiny.edit("seaworthy.yaml", "code_integrity: committed", "code_integrity: any");
+    tiny.ok(&["lock"]);
+    tiny.ok(&["run", "workflow.yaml"]);
+}
+
+#[test]
+fn a_rotated_key_signs_what_follows_and_the_old_one_keeps_what_it_signed() {
+    let tiny = Tiny::new();
+    tiny.ok(&["run", "workflow.yaml"]);
+    let before = tiny.ok(&["keys", "list"]).stdout;
+    for role in ["runner", "user"] {
+        tiny.ok(&["keys", "rotate", role]);
+    }
+    assert_ne!(tiny.ok(&["keys", "list"]).stdout, before);
+    tiny.edit("seaworthy.yaml", "purpose: tests", "purpose: rotation");
+    tiny.ok(&["lock", "--update", "settings"]);
+    tiny.ok(&["run", "workflow.yaml"]);
+    tiny.ok(&["verify", &format!("run:{}", crate::spine::run_id(&tiny))]);
+    tiny.ok(&["verify", "log"]);
+    assert_eq!(tiny.events_of("key.changed").len(), 2);
+    tiny.refused(&["keys", "rotate", "log"], 2, "a log's key is its identity");
+}

@@ -16,4 +16,5 @@ mod flips;
 mod gates;
 mod lock;
 mod spine;
+mod stop;
 mod workspace;

@@ -129,7 +129,7 @@ impl Tiny {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Finished {
-        Finished::of(self.command(arguments).output().unwrap())
+        Finished::of(&self.command(arguments).output().unwrap())
     }
 
     /// Must exit 0.
@@ -207,7 +207,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    fn of(output: Output) -> Self {
+    fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -80,17 +80,18 @@ impl<'a> BodyContext<'a> {
 /// Runs one step to its commit, or says why not. The caller records how a failed attempt ended.
 pub(crate) fn execute(run: &RunContext<'_>, planned: &PlannedStep, id: &StepRunId) -> Result<StepEnd, EngineError> {
     let engine = run.engine;
-    run.journal(id, State::Planned, Value::Null)?;
     run.tell(id, StepState::Authorizing, "");
     let inputs = verify_inputs(engine, planned, &run.committed)?;
     let gate = run.gate_pin(planned);
     let keys = key::of_step(run, planned, &inputs)?;
 
-    if let Some(reusable) = commit::find_reusable(run, planned, &keys)? {
-        if reusable.is_of(&run.id) {
-            // this run committed it before a crash: its outcome leaf stands, there is nothing left to do
-            return commit::adopt(run, planned, &reusable);
-        }
+    let reusable = commit::find_reusable(run, planned, &keys)?;
+    if let Some(reusable) = reusable.as_ref().filter(|reusable| reusable.is_of(&run.id)) {
+        // this run committed it before a crash: its outcome leaf stands, there is nothing left to do
+        return commit::adopt(run, planned, reusable);
+    }
+    run.journal(id, State::Planned, Value::Null)?;
+    if let Some(reusable) = reusable {
         authorize_step(engine, planned, id, &inputs, gate.as_ref())?;
         return commit::reuse(run, planned, id, &keys, &inputs, &reusable);
     }

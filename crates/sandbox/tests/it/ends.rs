@@ -120,6 +120,11 @@ fn a_killed_launcher_takes_the_step_along() {
     launcher.kill().unwrap();
     launcher.wait().unwrap();
     assert!(eventually(|| marked(&mark).is_empty()), "the step outlived its launcher");
+    // Its cgroup could not be removed by it; the next launcher does.
+    drive(&probe(&["noop"]));
+    let left = format!("seaworthy-{}-*", launcher.id());
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &left]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
 
     let mark = unique("control-orphan");
     let mut parent = Command::new("sh").args(["-c", "\"$0\" behave sleep \"$1\"; true", PROBE, &mark]).spawn().unwrap();

@@ -234,6 +234,13 @@ impl TrustRoot {
         named.max_by_key(|source| source.prefix.len())
     }
 
+    /// Whether a key is the owner's: the one named, or another user key of the same principal (an older or newer one).
+    #[must_use]
+    pub fn is_key_of_owner(&self, hint: &str, owner: &SourceOwner) -> bool {
+        let holder = |hint: &str| self.keys.iter().find(|key| key.role == KeyRole::User && key.hint == hint).map(|key| &key.principal);
+        holder(&owner.key).is_some_and(|owner| holder(hint) == Some(owner))
+    }
+
     /// SHA-256 of the file's own text, for reports.
     #[must_use]
     pub fn digest(&self) -> Digest {

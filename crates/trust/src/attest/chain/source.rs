@@ -47,7 +47,7 @@ impl Walker<'_> {
     fn owner(&mut self, commit: &Commit, name: &str, digest: &Digest, owner: &SourceOwner) -> Evidence {
         let manifest = self.log.statements.iter().find(|statement| {
             statement.leaf < commit.leaf
-                && statement.hint == owner.key
+                && self.trust.is_key_of_owner(&statement.hint, owner)
                 && statement.revoked.is_none()
                 && matches!(statement.claim, Claim::Manifest(_))
                 && statement.is_about(digest)
@@ -70,7 +70,7 @@ impl Walker<'_> {
         let started = self.history.runs.get(&commit.step.run)?;
         let statement = self.log.statement(&started.request)?;
         let Claim::Request(request) = &statement.claim else { return None };
-        if statement.hint != owner.key || statement.revoked.is_some() {
+        if !self.trust.is_key_of_owner(&statement.hint, owner) || statement.revoked.is_some() {
             return None;
         }
         let lock = Lock::parse(&String::from_utf8(read_blob(self.bytes, &request.lock)?).ok()?).ok()?;

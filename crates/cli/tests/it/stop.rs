@@ -1,0 +1,80 @@
+//! Stopping a run: Ctrl-C, `runs cancel`, time-outs; each ends cleanly, is recorded, and can be continued.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use crate::workspace::Tiny;
+
+/// A workspace whose second step sleeps for long, ignoring SIGTERM.
+fn sleepy() -> Tiny {
+    let tiny = Tiny::unlocked();
+    let text = tiny.read("src/double.sh");
+    tiny.write("src/double.sh", format!("trap '' TERM INT\n[ -e /tmp/no ] || sleep 30\n{text}").as_bytes());
+    tiny.ok(&["keys", "create"]);
+    tiny.ok(&["lock"]);
+    tiny
+}
+
+fn wait_for_start(tiny: &Tiny, step: &str) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end {
+        let started = tiny.run(&["log", "show", "--json", "--count", "100000"]);
+        if started.stdout.lines().any(|line| line.contains("step.started") && line.contains(&format!("\"step\":\"{step}\""))) {
+            std::thread::sleep(Duration::from_millis(200));
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("`{step}` never started");
+}
+
+fn ends_within(child: &mut Child, limit: Duration) -> i32 {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().unwrap_or(-1);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("the run did not end within {limit:?}");
+}
+
+fn ended(tiny: &Tiny) -> (String, String) {
+    let step = tiny.events_of("step.ended").pop().unwrap();
+    let run = tiny.events_of("run.ended").pop().unwrap();
+    (step["state"].as_str().unwrap().to_owned(), run["state"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn an_interrupt_kills_the_step_and_is_recorded() {
+    let tiny = sleepy();
+    let mut child = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_start(&tiny, "double");
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(ends_within(&mut child, Duration::from_secs(10)), 1);
+    assert_eq!(ended(&tiny), ("cancelled".to_owned(), "cancelled".to_owned()));
+    tiny.ok(&["verify", "log"]);
+}
+
+#[test]
+fn another_process_can_cancel_a_run() {
+    let tiny = sleepy();
+    let mut child = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_start(&tiny, "double");
+    tiny.ok(&["runs", "cancel", &crate::spine::run_id(&tiny)]);
+    assert_eq!(ends_within(&mut child, Duration::from_secs(10)), 1);
+    assert_eq!(ended(&tiny).1, "cancelled");
+}
+
+#[test]
+fn a_step_out_of_time_is_killed_whatever_it_ignores() {
+    let tiny = sleepy();
+    tiny.edit("seaworthy.yaml", "run: [sh, double.sh]", "run: [sh, double.sh], timeout: 1s");
+    tiny.ok(&["lock", "--update", "settings"]);
+    let started = Instant::now();
+    tiny.refused(&["run", "workflow.yaml"], 1, "step/timed-out");
+    assert!(started.elapsed() < Duration::from_secs(15));
+    assert_eq!(ended(&tiny), ("timed_out".to_owned(), "failed".to_owned()));
+}
