@@ -33,6 +33,22 @@ pub enum ArtifactKind {
     StepLog,
 }
 
+impl ArtifactKind {
+    /// The kind as it is written in leaves.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dataset => "dataset",
+            Self::Model => "model",
+            Self::Report => "report",
+            Self::Environment => "environment",
+            Self::Code => "code",
+            Self::PolicyBundle => "policy_bundle",
+            Self::StepLog => "step_log",
+        }
+    }
+}
+
 /// One regular file of an artifact.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

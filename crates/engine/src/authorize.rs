@@ -10,7 +10,6 @@ use seaworthy_core::event::EventKind;
 use seaworthy_core::id::StepRunId;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::ports::Leaf;
-use seaworthy_core::workflow::model::StepKind;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -111,7 +110,7 @@ fn step_requests(
     let mut requests = vec![ask(
         &runner,
         Action::RunStep,
-        Resource::Step { name: format!("{}/{}", id.workflow, id.step), kind: kind_name(step.kind).to_owned(), sandboxed: step.sandbox },
+        Resource::Step { name: format!("{}/{}", id.workflow, id.step), kind: step.kind.as_str().to_owned(), sandboxed: step.sandbox },
     )];
     for input in inputs {
         let resource = Resource::Artifact {
@@ -131,15 +130,4 @@ fn step_requests(
         requests.push(ask(&runner, Action::EvaluateGate, resource));
     }
     requests
-}
-
-/// The kind's name in Cedar and in leaves.
-pub(crate) const fn kind_name(kind: StepKind) -> &'static str {
-    match kind {
-        StepKind::Ingest => "ingest",
-        StepKind::Transform => "transform",
-        StepKind::Train => "train",
-        StepKind::Validate => "validate",
-        StepKind::Deploy => "deploy",
-    }
 }

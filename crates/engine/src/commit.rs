@@ -223,19 +223,14 @@ pub(crate) fn reuse(
 fn output_refs(staged: &StagedStep, id: &StepRunId) -> Vec<OutputRef> {
     let described = |output: &StagedOutput| OutputRef {
         name: format!("{}/{}", id.step, output.name),
-        kind: kind_name(output.kind),
+        kind: output.kind.as_str().to_owned(),
         digest: output.artifact.digest,
     };
     staged.outputs.iter().map(described).collect()
 }
 
 pub(crate) fn input_refs(inputs: &[VerifiedInput]) -> Vec<OutputRef> {
-    inputs.iter().map(|input| OutputRef { name: input.name.clone(), kind: kind_name(input.kind), digest: input.artifact.digest }).collect()
-}
-
-/// The kind's name in leaves.
-fn kind_name(kind: ArtifactKind) -> String {
-    serde_json::to_value(kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
+    inputs.iter().map(|input| OutputRef { name: input.name.clone(), kind: input.kind.as_str().to_owned(), digest: input.artifact.digest }).collect()
 }
 
 fn describe(outputs: &[OutputRef]) -> String {

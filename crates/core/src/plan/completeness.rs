@@ -7,7 +7,6 @@ use super::Scope;
 use super::resolve::Resolved;
 use crate::artifact::ArtifactKind;
 use crate::workflow::diagnostics::{Fault, did_you_mean, quoted};
-use crate::workflow::kind_name;
 use crate::workflow::model::{EnvironmentSource, Step, StepKind};
 
 /// True for the codes that this module gives.
@@ -53,7 +52,7 @@ fn missing(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
         StepKind::Deploy => &[],
     };
     for (key, _, example) in needed.iter().filter(|(_, present, _)| !present) {
-        let message = format!("the {} step {:?} does not say `{key}`", kind_name(step.kind), step.name);
+        let message = format!("the {} step {:?} does not say `{key}`", step.kind.as_str(), step.name);
         let hint = format!("add `{key}: {example}` to `{}` in the settings file, or to the step", scope.path(&step.name));
         faults.push(scope.fault("plan/missing-key", &step.name, "", message, hint));
     }

@@ -31,7 +31,7 @@ use places::{FileLines, FileRole, Place, SourceMap};
 use step::Context;
 use yaml::{Key, Node};
 
-pub(crate) use step::{Suspects, kind_name};
+pub(crate) use step::Suspects;
 
 use crate::id::Name;
 use crate::limits::STEPS_MAX;

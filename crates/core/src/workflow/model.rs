@@ -113,6 +113,20 @@ pub enum StepKind {
     Deploy,
 }
 
+impl StepKind {
+    /// The kind as it is written in files, leaves and policies.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Transform => "transform",
+            Self::Train => "train",
+            Self::Validate => "validate",
+            Self::Deploy => "deploy",
+        }
+    }
+}
+
 /// One step: the union of its keys in both files.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Step {

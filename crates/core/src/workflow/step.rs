@@ -125,17 +125,6 @@ fn kind_of(text: &str) -> Option<StepKind> {
     })
 }
 
-/// The kind as it is written in files.
-pub(crate) fn kind_name(kind: StepKind) -> &'static str {
-    match kind {
-        StepKind::Ingest => "ingest",
-        StepKind::Transform => "transform",
-        StepKind::Train => "train",
-        StepKind::Validate => "validate",
-        StepKind::Deploy => "deploy",
-    }
-}
-
 fn declares_model(outputs: &Node) -> bool {
     let is_model = |node: &Node| matches!(&node.value, Value::Scalar { text, .. } if text == "model");
     let Value::Mapping(outputs) = &outputs.value else { return false };
@@ -151,8 +140,8 @@ fn misplaced(entries: &Entries<'_>, kind: StepKind, faults: &mut Faults) {
         if known.kinds.contains(&kind) {
             continue;
         }
-        let kinds: Vec<&str> = known.kinds.iter().map(|kind| kind_name(*kind)).collect();
-        let message = format!("`{}` has no meaning in a step of kind {}", key.text, kind_name(kind));
+        let kinds: Vec<&str> = known.kinds.iter().map(|kind| kind.as_str()).collect();
+        let message = format!("`{}` has no meaning in a step of kind {}", key.text, kind.as_str());
         let hint = format!("it belongs to: {}; `kind:` overrides what the keys say", kinds.join(", "));
         faults.push(Fault::error("workflow/misplaced-key", key.place, message, hint));
     }
@@ -313,7 +302,7 @@ impl<'a> Reader<'a, '_> {
             (ArtifactKind::Model, StepKind::Ingest | StepKind::Validate, _)
             | (ArtifactKind::Report, StepKind::Ingest, _)
             | (ArtifactKind::Dataset, StepKind::Validate, _) => {
-                let message = format!("a step of kind {} cannot make the output `{}` of this type", kind_name(step), key.text);
+                let message = format!("a step of kind {} cannot make the output `{}` of this type", step.as_str(), key.text);
                 Some(("workflow/value", message, "ingest makes a dataset, validate makes reports, train makes models".to_owned()))
             }
             (ArtifactKind::Dataset | ArtifactKind::Report, _, Some(_)) => {
