@@ -126,11 +126,16 @@ fn names_credential(name: &str, value: &str) -> bool {
     }
 }
 
-/// Mixed case, digits, no path, and Shannon's entropy of the characters at least [`ENTROPY_BITS_MIN`].
+/// Mixed case and digits in quick change (words in camel case and paths change seldom), and Shannon's entropy of the
+/// characters at least [`ENTROPY_BITS_MIN`].
 fn high_entropy(word: &str) -> bool {
     let has = |test: fn(&u8) -> bool| word.bytes().any(|byte| test(&byte));
     let mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase) && has(u8::is_ascii_digit);
-    if word.len() < ENTROPY_LENGTH_MIN || !mixed || word.matches(['/', '.', '_', '-']).count() > word.len() / 12 {
+    let class = |byte: u8| (byte.is_ascii_lowercase(), byte.is_ascii_uppercase(), byte.is_ascii_digit());
+    let letters = |byte: &u8| byte.is_ascii_alphanumeric();
+    let pairs = word.bytes().zip(word.bytes().skip(1)).filter(|(a, b)| letters(a) && letters(b));
+    let changes = pairs.filter(|(a, b)| class(*a) != class(*b)).count();
+    if word.len() < ENTROPY_LENGTH_MIN || !mixed || changes * 10 < word.len() * 3 {
         return false;
     }
     let mut counts = [0u32; 256];
@@ -163,6 +168,7 @@ mod tests {
             ("token", "a8f5f167f44f4964e6c998dee827110c".to_owned()),
             ("run", "--api-key=abc".to_owned()),
             ("salt", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY".to_owned()),
+            ("seed", "zT3xQ/8mVp+L0aYd7KcWr5uHn2Bf9SgE".to_owned()),
         ];
         for (key, text) in &secrets {
             assert!(suspicion(key, text).is_some(), "{key}: {text}");
