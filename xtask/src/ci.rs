@@ -73,7 +73,7 @@ pub(crate) fn ci() -> Outcome {
     });
     step("interop", &mut interop::run);
     step("demo", &mut demo);
-    step("bench --smoke", &mut || bench::run(true));
+    step("bench --smoke", &mut || bench::run(true, &[]));
     println!("\n=== summary of {} ===", revision());
     lines.iter().for_each(|line| println!("{line}"));
     closing.iter().for_each(|line| println!("tests: {}", line.trim()));

@@ -28,7 +28,8 @@ usage: cargo xtask COMMAND
   check            format, clippy with warnings denied, tidy
   test [ARGS…]     every test of the workspace, documentation tests too; ARGS go to the runner
   gen [--check]    schemas, command line reference, tables of error codes and events
-  bench [--smoke]  the table of measurements; --smoke with small sizes, to see that they run
+  bench [--smoke] [GROUP…]
+                   the table of measurements, beside other people's tools; --smoke: small, without them
   interop          other people's tools against ours, in throw-away environments below target/interop
   drill            simulated attacks with the time to their detection
   demo             the main job: the example, run and verified
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => ci::test(rest).map(|_| ()),
         ["gen"] => generate::run(false),
         ["gen", "--check"] => generate::run(true),
-        ["bench"] => bench::run(false),
-        ["bench", "--smoke"] => bench::run(true),
+        ["bench", "--smoke", groups @ ..] => bench::run(true, groups),
+        ["bench", groups @ ..] => bench::run(false, groups),
         ["interop"] => interop::run(),
         ["drill"] => Err("there are no drills yet: they come with *Operate*".to_owned()),
         ["demo"] => ci::demo(),

@@ -109,7 +109,7 @@ pub fn provision(requirements: &Requirements, with: &Provision<'_>) -> Result<En
 pub fn resolve(requirements: &Requirements, with: &Provision<'_>) -> Result<Resolved, EnvironmentError> {
     let hint = hint_path(with.cache_dir, &requirements.digest(), &with.interpreter.digest);
     // nothing to ask the index for
-    let empty = if requirements.entries().is_empty() { Some(with.artifacts.put_files(Vec::new())?.1.digest) } else { None };
+    let empty = if requirements.entries().is_empty() { Some(no_wheels(with.artifacts)?) } else { None };
     let stored = empty.into_iter().chain(with.known).chain(read_hint(&hint)).find_map(|digest| stored_wheels(requirements, with, &digest));
     let (manifest, wheels, downloaded) = match stored {
         Some((manifest, wheels)) => (manifest, wheels, None),
@@ -123,6 +123,15 @@ pub fn resolve(requirements: &Requirements, with: &Provision<'_>) -> Result<Reso
     let digests: Vec<Digest> = wheels.iter().map(|wheel| wheel.digest).collect();
     let digest = environment_digest(&digests, with.interpreter);
     Ok(Resolved { digest, wheels_artifact: manifest.reference(), wheels, downloaded })
+}
+
+/// The artifact of an empty lock; it is written, at the price of a barrier, only if the store has it not yet or not whole.
+fn no_wheels(artifacts: &Artifacts) -> Result<Digest, EnvironmentError> {
+    let known = Manifest::new(Vec::new()).ok().map(|manifest| manifest.reference().digest);
+    match known.filter(|digest| artifacts.manifest(digest).is_ok()) {
+        Some(digest) => Ok(digest),
+        None => Ok(artifacts.put_files(Vec::new())?.1.digest),
+    }
 }
 
 impl Resolved {

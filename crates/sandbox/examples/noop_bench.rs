@@ -1,0 +1,97 @@
+//! Measures a sandboxed `true`, in turns with bubblewrap: `noop_bench TURNS RUNS_A_TURN [BWRAP]`.
+//!
+//! in: how often, where bubblewrap is; out: one flat line of JSON, milliseconds for one run: medians of wall, means of processor time.
+//! **Invariant:** processor time is that of launcher and sandbox together, for both.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a measurement prints, spawns its peer, and stops at the first fault"
+)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use seaworthy_sandbox::{Cancel, Exit, Limits, Mount, Profile, Spec};
+
+/// Processor time of this process and of all children it has waited for, milliseconds, exact to a tick of 10.
+fn cpu_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(4);
+    fields.map(|ticks| ticks.parse::<f64>().unwrap() * 10.0).sum()
+}
+
+fn ours(profile: Profile) {
+    let closure = seaworthy_sandbox::host_closure().unwrap();
+    let files = closure.iter().filter(|file| !file.is_dir);
+    let mounts = files.map(|file| {
+        let opened = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(&file.source).unwrap();
+        Mount { source: OwnedFd::from(opened), target: file.target.to_string_lossy().into_owned(), exec: true }
+    });
+    let spec = Spec {
+        profile,
+        argv: vec!["true".into()],
+        env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
+        workdir: "/tmp".into(),
+        hostname: "step".into(),
+        mounts: mounts.collect(),
+        links: Vec::new(),
+        outputs: vec!["out".into()],
+        limits: Limits {
+            memory_bytes: 512 << 20,
+            cpu_milli: None,
+            processes: 64,
+            disk_bytes: 64 << 20,
+            timeout: Duration::from_secs(60),
+            log_bytes: 64 << 10,
+            output_files: 100,
+        },
+        capture: true,
+    };
+    assert_eq!(seaworthy_sandbox::run(spec, &Cancel::new()).unwrap().exit, Exit::Code(0));
+}
+
+fn peer(bubblewrap: &str) {
+    let view =
+        ["--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib", "--symlink", "usr/lib64", "/lib64"];
+    let rest = ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv"];
+    let output = Command::new(bubblewrap).args(view).args(rest).args(["--cap-drop", "ALL", "/usr/bin/true"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Milliseconds for one of `runs`: wall, processor.
+fn turn(runs: u32, one: impl Fn()) -> (f64, f64) {
+    let (start, before) = (Instant::now(), cpu_ms());
+    (0..runs).for_each(|_| one());
+    (start.elapsed().as_secs_f64() * 1e3 / f64::from(runs), (cpu_ms() - before) / f64::from(runs))
+}
+
+fn shown(name: &str, taken: &[(f64, f64)]) -> String {
+    let mut wall: Vec<f64> = taken.iter().map(|(wall, _)| *wall).collect();
+    wall.sort_by(f64::total_cmp);
+    let cpu: f64 = taken.iter().map(|(_, cpu)| *cpu).sum::<f64>() / f64::from(u32::try_from(taken.len()).unwrap());
+    format!("\"{name}_wall_ms\":{:.3},\"{name}_cpu_ms\":{cpu:.3}", wall.get(wall.len() / 2).unwrap())
+}
+
+fn main() {
+    seaworthy_sandbox::init_main();
+    let mut arguments = std::env::args().skip(1);
+    let mut count = || arguments.next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(5);
+    let (turns, runs) = (count(), count());
+    let bubblewrap = arguments.next();
+    let profile = if seaworthy_sandbox::preflight(Profile::Strict).is_ok() { Profile::Strict } else { Profile::NoCgroup };
+    ours(profile);
+    let (mut own, mut other) = (Vec::new(), Vec::new());
+    for _ in 0..turns {
+        own.push(turn(runs, || ours(profile)));
+        if let Some(bubblewrap) = &bubblewrap {
+            other.push(turn(runs, || peer(bubblewrap)));
+        }
+    }
+    let peer = if other.is_empty() { String::new() } else { format!(",{}", shown("peer", &other)) };
+    println!("{{\"profile\":\"{profile}\",{}{peer}}}", shown("ours", &own));
+}

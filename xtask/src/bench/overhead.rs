@@ -1,0 +1,112 @@
+//! What a step costs outside its sandbox: authorize, check out, hash, stage, attest, log, journal.
+//!
+//! in: a short and a long chain of steps that do nothing; out: their difference per step, without the sandbox' own share.
+//! **Invariant:** the sandbox' share is what the sandbox itself reported for each step (usage in the journal, whole
+//! milliseconds rounded down: the remainder counts as ours).
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::measure::{mean, median, timed};
+use super::peers::installed;
+use super::workspace::{Body, Workspace};
+use super::{Bench, Row};
+
+const SHORT: usize = 10;
+const LONG: usize = 40;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, String> {
+    let short = Workspace::chain(bench, "short", SHORT, Body::Shell, false)?;
+    let long = Workspace::chain(bench, "long", LONG, Body::Shell, false)?;
+    timed(&mut short.run()?)?;
+    timed(&mut long.run()?)?;
+    let (mut wall, mut cpu, mut inside) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let (few, many) = (outside(&short)?, outside(&long)?);
+        wall.push((many.wall_ms - few.wall_ms) / STEPS_MORE);
+        cpu.push((many.cpu_ms - few.cpu_ms) / STEPS_MORE);
+        inside.push((many.inside_ms - few.inside_ms) / STEPS_MORE);
+    }
+    let mut rows = vec![
+        bench.at_most("a step outside the sandbox: wall", median(wall), "ms", 5.0),
+        bench.at_most("a step outside the sandbox: processor time", mean(cpu), "ms", 3.0),
+        Row::plain("a step inside the sandbox (a shell that does nothing): wall", median(inside), "ms"),
+    ];
+    rows.extend(barriers(bench, &short, &long)?);
+    Ok(rows)
+}
+
+/// Steps that the long chain has more.
+const STEPS_MORE: f64 = 30.0;
+
+/// A run's cost without its sandboxes, and theirs.
+struct Outside {
+    wall_ms: f64,
+    cpu_ms: f64,
+    inside_ms: f64,
+}
+
+fn outside(workspace: &Workspace) -> Result<Outside, String> {
+    let read = || fs::read(workspace.journal()).map_err(|error| format!("{}: {error}", workspace.journal().display()));
+    let before = read()?.len();
+    let taken = timed(&mut workspace.run()?)?;
+    let journal = read()?;
+    let new = String::from_utf8_lossy(journal.get(before..).unwrap_or_default());
+    let (inside_ms, inside_cpu_ms) = (sum(&new, "\"wall_ms\":"), sum(&new, "\"cpu_us\":") / 1e3);
+    Ok(Outside { wall_ms: taken.wall_ms - inside_ms, cpu_ms: taken.cpu_ms - inside_cpu_ms, inside_ms })
+}
+
+/// The sum of the numbers that follow `key`.
+fn sum(text: &str, key: &str) -> f64 {
+    let numbers = text.split(key).skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    numbers.filter_map(|number| number.parse::<f64>().ok()).sum()
+}
+
+/// Waits for the disk per step, as the kernel sees them.
+fn barriers(bench: &Bench, short: &Workspace, long: &Workspace) -> Result<Vec<Row>, String> {
+    let Some(strace) = installed("strace") else {
+        return Err("strace is needed to count barriers".to_owned());
+    };
+    let count = |workspace: &Workspace| -> Result<(f64, f64), String> {
+        let trace = workspace.dir.join("../trace");
+        let run = workspace.run()?;
+        let mut traced = Command::new(&strace);
+        traced.args(["-f", "-y", "-e", "trace=fsync,fdatasync,syncfs", "-o"]).arg(&trace).arg(run.get_program()).args(run.get_args());
+        traced.current_dir(&workspace.dir).stdout(Stdio::null()).stderr(Stdio::null());
+        workspace.settle(&mut traced);
+        let status = traced.status().map_err(|error| format!("strace: {error}"))?;
+        if !status.success() {
+            return Err(format!("strace: {status}"));
+        }
+        let text = fs::read_to_string(&trace).map_err(|error| format!("{}: {error}", trace.display()))?;
+        Ok(count_barriers(&text))
+    };
+    let ((few, few_calls), (many, many_calls)) = (count(short)?, count(long)?);
+    let calls = Row::plain("… system calls in them (fsync, fdatasync)", (many_calls - few_calls) / STEPS_MORE, "a step");
+    Ok(vec![bench.at_most("durable barriers", (many - few) / STEPS_MORE, "a step", 4.0), calls])
+}
+
+/// Barriers and system calls: syncs of the store that follow each other are one group, which its caller waits for once.
+fn count_barriers(trace: &str) -> (f64, f64) {
+    let (mut barriers, mut calls, mut in_group) = (0.0, 0.0, false);
+    for line in trace.lines().filter(|line| line.contains("sync")) {
+        let of_store = line.contains("/.seaworthy/staging/store");
+        if !(of_store && in_group) {
+            barriers += 1.0;
+        }
+        in_group = of_store;
+        calls += 1.0;
+    }
+    (barriers, calls)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_group_of_the_store_is_one_barrier() {
+        let line = |name: &str| format!("7 fsync(4</w/.seaworthy/staging/{name}>) = 0\n");
+        let trace = [line("log/wal"), line("log/wal"), line("store/blobs/aa"), line("store/blobs/bb"), line("journal/journal")].concat();
+        assert_eq!(super::count_barriers(&trace), (4.0, 5.0));
+        assert_eq!(super::sum("{\"wall_ms\":12},{\"wall_ms\":3}", "\"wall_ms\":"), 15.0);
+    }
+}
