@@ -17,7 +17,7 @@ use seaworthy_sandbox::{Cancel, ClosureFile, Mount};
 use seaworthy_store::artifacts::{self, Artifacts, NewFile};
 use serde_json::json;
 
-use crate::environment::{self, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting};
+use crate::environment::{self, EnvironmentError, HostFiles, IndexSettings, Interpreter, Provision, Requirements, Setting};
 use crate::error::EngineError;
 
 /// How environments are found and built.
@@ -58,6 +58,18 @@ struct LockedPython {
     interpreter: Interpreter,
     wheels: ArtifactRef,
     tree: OnceLock<Digest>,
+    /// The host's files that Python is shown with: found and hashed for the first step that really runs.
+    host: OnceLock<HostFiles>,
+}
+
+impl LockedPython {
+    fn host(&self) -> Result<HostFiles, EngineError> {
+        if let Some(found) = self.host.get() {
+            return Ok(found.clone());
+        }
+        let found = HostFiles::with(&self.interpreter).map_err(|e| failed(&e))?;
+        Ok(self.host.get_or_init(|| found).clone())
+    }
 }
 
 /// Resolves `name` through the settings' table of environments.
@@ -95,7 +107,7 @@ fn python(workspace_dir: &Path, lock: &str, artifacts: &Artifacts, settings: &En
     let resolved = environment::resolve(&requirements, &with).map_err(|e| failed(&e))?;
     let (major, minor, patch) = interpreter.version;
     let from = format!("{lock} on python {major}.{minor}.{patch}");
-    let python = LockedPython { requirements, interpreter, wheels: resolved.wheels_artifact, tree: OnceLock::new() };
+    let python = LockedPython { requirements, interpreter, wheels: resolved.wheels_artifact, tree: OnceLock::new(), host: OnceLock::new() };
     Ok(Resolved { digest: resolved.digest, from, kind: Kind::Python(Box::new(python)) })
 }
 
@@ -165,7 +177,8 @@ impl Resolved {
             Kind::Python(python) => {
                 let cancel = Cancel::new();
                 let with = provision(&python.interpreter, artifacts, settings, Some(python.wheels.digest), &cancel);
-                let environment = environment::provision(&python.requirements, &with).map_err(|e| failed(&e))?;
+                let resolved = environment::resolve(&python.requirements, &with).map_err(|e| failed(&e))?;
+                let environment = resolved.realise_on(&with, python.host()?).map_err(|e| failed(&e))?;
                 if environment.digest != self.digest {
                     let message = format!(
                         "the environment changed while the run was going on: {} became {}",

@@ -64,9 +64,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = root.join(format!("seaworthy-log-bench-{}", std::process::id()));
     let log = open(&dir)?;
     println!("{:<44} {:>12} {:>9} {:>12}", "append (entries of ~250 bytes)", "entries/s", "barriers", "longest wait");
-    let share = if std::env::args().nth(2).as_deref() == Some("small") { 10 } else { 1 };
+    let share: u64 = if std::env::args().nth(2).as_deref() == Some("small") { 10 } else { 1 };
     let mut group_commit = 0.0;
-    let rows = [
+    let rows: [(&str, u64, u64, u64); 6] = [
         ("1 caller, 1 leaf a call", 1, 200, 1),
         ("1 caller, 64 leaves a call", 1, 100, 64),
         ("16 callers, 1 leaf a call", 16, 200, 1),

@@ -137,6 +137,12 @@ fn no_wheels(artifacts: &Artifacts) -> Result<Digest, EnvironmentError> {
 impl Resolved {
     /// Unpacks the wheels, or finds the tree in the cache; hashes every byte of both.
     pub fn realise(self, with: &Provision<'_>) -> Result<Environment, EnvironmentError> {
+        let host = HostFiles::with(with.interpreter)?;
+        self.realise_on(with, host)
+    }
+
+    /// The same with the host's files found and hashed before: they are the same for every step of a run.
+    pub fn realise_on(self, with: &Provision<'_>, host: HostFiles) -> Result<Environment, EnvironmentError> {
         let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest, &with.interpreter.stdlib)?;
         Ok(Environment {
             digest: self.digest,
@@ -145,7 +151,7 @@ impl Resolved {
             tree: tree.reference,
             interpreter: with.interpreter.clone(),
             downloaded: self.downloaded,
-            host: HostFiles::with(with.interpreter)?,
+            host,
             folder: tree.folder,
         })
     }
