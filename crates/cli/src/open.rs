@@ -70,15 +70,16 @@ pub(crate) fn running(
         log: Arc::new(log),
         trust,
     };
+    let profile = profile(confinement)?;
     let engine_settings = EngineSettings {
         workspace_dir: dir.to_owned(),
         workspace_id: workspace.id().to_owned(),
         environment: environment.to_string(),
         scratch_dir: paths.root.join("scratch"),
         cancel_dir: cancel_dir(&paths),
-        profile: profile(confinement)?,
+        profile,
         parallel_max: parallel,
-        environments: environment_settings(settings, confinement),
+        environments: environment_settings(settings, confinement, profile),
         user: keystore.user()?,
     };
     let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer };
@@ -142,20 +143,23 @@ fn authorizer(dir: &Path) -> Result<Authorizer, Failure> {
     Authorizer::with_workspace(&named).map_err(refused)
 }
 
+/// The profiles of provisioning have the network of the host: no step may ask for them.
 fn profile(confinement: &Confinement) -> Result<Profile, Failure> {
-    match &confinement.profile {
-        None => Ok(Profile::Strict),
-        Some(name) => name.parse().map_err(|_| Failure::usage(format!("no profile is called `{name}`"), "strict, no-cgroup or landlock")),
-    }
+    let Some(name) = &confinement.profile else { return Ok(Profile::Strict) };
+    let known = name.parse().ok().filter(|profile: &Profile| profile.is_for_steps());
+    known.ok_or_else(|| {
+        Failure::usage(format!("no profile for steps is called `{name}`"), "strict or no-cgroup (landlock is not built yet)")
+    })
 }
 
-fn environment_settings(settings: &Settings, confinement: &Confinement) -> EnvironmentSettings {
+fn environment_settings(settings: &Settings, confinement: &Confinement, profile: Profile) -> EnvironmentSettings {
     EnvironmentSettings {
         interpreters: confinement.python.clone().map_or_else(|| settings.pythons.clone(), |python| vec![python]),
         cache_dir: settings.cache_dir.clone(),
         state_dir: settings.state_dir.clone(),
         offline: confinement.offline,
         index: settings.index.clone(),
+        profile,
     }
 }
 

@@ -13,7 +13,7 @@ use seaworthy_core::attestation::subject;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
 use seaworthy_core::workflow::model::EnvironmentSource;
-use seaworthy_sandbox::{Cancel, ClosureFile, Mount};
+use seaworthy_sandbox::{Cancel, ClosureFile, Mount, Profile};
 use seaworthy_store::artifacts::{self, Artifacts, NewFile};
 use serde_json::json;
 
@@ -33,6 +33,8 @@ pub struct EnvironmentSettings {
     pub offline: bool,
     /// How to reach it otherwise.
     pub index: IndexSettings,
+    /// How tightly the steps are confined; what downloads their wheels is confined alike.
+    pub profile: Profile,
 }
 
 /// An environment of this run.
@@ -119,7 +121,8 @@ fn provision<'a>(
     cancel: &'a Cancel,
 ) -> Provision<'a> {
     let online = !settings.offline;
-    Provision { interpreter, artifacts, cache_dir: settings.cache_dir.as_path(), online, index: &settings.index, known, cancel }
+    let profile = settings.profile.for_provisioning();
+    Provision { interpreter, artifacts, cache_dir: settings.cache_dir.as_path(), online, index: &settings.index, known, profile, cancel }
 }
 
 /// The host closure is an artifact like any other: its files are in the store, so that a chain can show them.

@@ -17,7 +17,7 @@ use crate::spec::Profile;
 pub(crate) fn abi_min(profile: Profile) -> u32 {
     match profile {
         // The mounts already say the same; the layer must only be there.
-        Profile::Strict | Profile::NoCgroup | Profile::Provision => 1,
+        Profile::Strict | Profile::NoCgroup | Profile::Provision | Profile::ProvisionNoCgroup => 1,
         // Here it is the only wall: truncate, network, devices and scopes must all be known to it.
         Profile::Landlock => 6,
     }

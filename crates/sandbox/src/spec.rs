@@ -33,7 +33,12 @@ pub enum Profile {
     Landlock,
     /// Strict with the network of the host, for provisioning alone.
     Provision,
+    /// No-cgroup with the network of the host, for provisioning alone.
+    ProvisionNoCgroup,
 }
+
+/// All of them.
+const PROFILES: [Profile; 5] = [Profile::Strict, Profile::NoCgroup, Profile::Landlock, Profile::Provision, Profile::ProvisionNoCgroup];
 
 impl Profile {
     /// The name used on the command line and in reports.
@@ -43,7 +48,23 @@ impl Profile {
             Self::NoCgroup => "no-cgroup",
             Self::Landlock => "landlock",
             Self::Provision => "provision",
+            Self::ProvisionNoCgroup => "provision-no-cgroup",
         }
+    }
+
+    /// The profile that downloads an environment for steps of this one: as tight, but for the network.
+    #[must_use]
+    pub fn for_provisioning(self) -> Self {
+        match self {
+            Self::Strict | Self::Provision => Self::Provision,
+            Self::NoCgroup | Self::Landlock | Self::ProvisionNoCgroup => Self::ProvisionNoCgroup,
+        }
+    }
+
+    /// Whether a step may run under it; provisioning has the network of the host, which no step gets.
+    #[must_use]
+    pub fn is_for_steps(self) -> bool {
+        matches!(self, Self::Strict | Self::NoCgroup | Self::Landlock)
     }
 
     pub(crate) fn wants_cgroup(self) -> bool {
@@ -65,10 +86,10 @@ impl FromStr for Profile {
     type Err = SandboxError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Strict, Self::NoCgroup, Self::Landlock, Self::Provision]
-            .into_iter()
-            .find(|profile| profile.name() == text)
-            .ok_or_else(|| SandboxError::Spec { what: format!("there is no profile `{text}` (strict, no-cgroup, landlock, provision)") })
+        PROFILES.into_iter().find(|profile| profile.name() == text).ok_or_else(|| {
+            let known = PROFILES.map(Self::name).join(", ");
+            SandboxError::Spec { what: format!("there is no profile `{text}` ({known})") }
+        })
     }
 }
 
@@ -258,11 +279,22 @@ mod tests {
 
     #[test]
     fn profiles_read_what_they_write() {
-        for profile in [Profile::Strict, Profile::NoCgroup, Profile::Landlock, Profile::Provision] {
+        for profile in PROFILES {
             assert_eq!(profile.to_string().parse::<Profile>().unwrap(), profile);
             assert_eq!(serde_json::to_string(&profile).unwrap(), format!("\"{profile}\""));
         }
         assert!("Strict".parse::<Profile>().is_err());
+    }
+
+    /// Provisioning differs from its steps in the network alone, and no step may ask for it.
+    #[test]
+    fn provisioning_is_as_tight_as_its_steps() {
+        for profile in PROFILES {
+            let provisioning = profile.for_provisioning();
+            assert_eq!(provisioning.wants_cgroup(), profile.wants_cgroup(), "{profile}");
+            assert!(!provisioning.wants_empty_network() && !provisioning.is_for_steps(), "{profile}");
+            assert_eq!(profile.is_for_steps(), profile.for_provisioning() != profile, "{profile}");
+        }
     }
 
     #[test]

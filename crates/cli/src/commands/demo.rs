@@ -39,7 +39,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Demo) -> Result<u8, Failure> 
     render::note("4. verify: the whole chain, offline, as an auditor would");
     let check = Verify { reference: format!("model:{model}"), trust: None, max_age: None, deep: false };
     let code = verify::run(&settings, &check)?;
-    where_to_look(&dir, &model);
+    where_to_look(&dir, &model, &confinement);
     Ok(code)
 }
 
@@ -62,30 +62,29 @@ fn fitting_profile(given: &Confinement) -> Result<Confinement, Failure> {
     if given.profile.is_some() {
         return Ok(given.clone());
     }
-    let mut why = String::new();
-    for profile in [Profile::Strict, Profile::NoCgroup, Profile::Landlock] {
-        match seaworthy_sandbox::preflight(profile) {
-            Ok(_) => {
-                if !why.is_empty() {
-                    render::note(&format!("   steps run under profile `{profile}`, because {why}"));
-                }
-                return Ok(Confinement { profile: Some(profile.to_string()), ..given.clone() });
-            }
-            Err(unsupported) => {
-                if why.is_empty() {
-                    why = unsupported.to_string();
-                }
-            }
+    let with = |profile: Profile| Confinement { profile: Some(profile.to_string()), ..given.clone() };
+    let Err(why) = seaworthy_sandbox::preflight(Profile::Strict) else { return Ok(with(Profile::Strict)) };
+    match seaworthy_sandbox::preflight(Profile::NoCgroup) {
+        Ok(_) => {
+            render::note(&format!("   steps run under profile `{}`, because {why}; the attestations name the gaps", Profile::NoCgroup));
+            Ok(with(Profile::NoCgroup))
+        }
+        Err(unsupported) => {
+            let hint = unsupported.missing.iter().map(|missing| missing.hint.as_str()).collect::<Vec<_>>().join("; ");
+            Err(Failure::configuration("sandbox/unsupported", unsupported.to_string(), hint))
         }
     }
-    Err(Failure::configuration("sandbox/unsupported", why, "`seaworthy run --help` lists the profiles"))
 }
 
-fn where_to_look(dir: &Path, model: &str) {
+fn where_to_look(dir: &Path, model: &str, confinement: &Confinement) {
+    let flags = match confinement.profile.as_deref() {
+        Some(profile) if profile != Profile::Strict.name() => format!(" --profile {profile}"),
+        _ => String::new(),
+    };
     let dir = dir.display();
     render::note(&format!(
         "\nWhere to look:\n  seaworthy models show {model} --workspace {dir}\n  seaworthy lineage show model:{model} --workspace {dir}\n  \
          seaworthy log show --workspace {dir}\n  seaworthy attest export model:{model} -o evidence --workspace {dir}\n  \
-         {dir}/workflow.yaml, {dir}/seaworthy.yaml, {dir}/policies: change something and run it again:\n  seaworthy run {dir}/workflow.yaml"
+         {dir}/workflow.yaml, {dir}/seaworthy.yaml, {dir}/policies: change something and run it again:\n  seaworthy run {dir}/workflow.yaml{flags}"
     ));
 }

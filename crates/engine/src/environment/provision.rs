@@ -63,6 +63,8 @@ pub struct Provision<'a> {
     pub index: &'a IndexSettings,
     /// The artifact that earlier held the wheels of this lock, if the caller knows; only a hint.
     pub known: Option<Digest>,
+    /// How tightly the download is confined: [`Profile::for_provisioning`] of the steps' profile.
+    pub profile: Profile,
     /// Stops the download.
     pub cancel: &'a Cancel,
 }
@@ -232,7 +234,7 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
     env.insert("HOME".to_owned(), "/tmp".to_owned());
     env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
     Ok(Spec {
-        profile: Profile::Provision,
+        profile: with.profile,
         argv: argv(interpreter, &pip.join("pip"), with.index),
         env,
         workdir: "/tmp".to_owned(),

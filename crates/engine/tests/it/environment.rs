@@ -47,13 +47,14 @@ struct Bench {
     interpreter: Interpreter,
     index: IndexSettings,
     cancel: Cancel,
+    profile: Profile,
 }
 
 impl Bench {
     fn new(name: &str) -> Self {
         let folder = Folder::new(name);
         let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
-        Self { folder, artifacts, interpreter: interpreter(), index: index(), cancel: Cancel::new() }
+        Self { folder, artifacts, interpreter: interpreter(), index: index(), cancel: Cancel::new(), profile: Profile::Strict }
     }
 
     fn provision(&self, lock: &str, online: bool) -> Result<Environment, EnvironmentError> {
@@ -65,6 +66,7 @@ impl Bench {
             online,
             index: &self.index,
             known: None,
+            profile: self.profile.for_provisioning(),
             cancel: &self.cancel,
         };
         provision(&Requirements::parse(lock).unwrap(), &with)

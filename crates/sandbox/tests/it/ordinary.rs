@@ -82,6 +82,26 @@ fn the_gaps_are_named() {
     assert_eq!(outcome["enforced"]["cgroup"], json!(null));
 }
 
+/// An ordinary user can download too; that the download had the network, and no cgroup, is said.
+#[test]
+fn provisioning_needs_no_cgroup_where_steps_have_none() {
+    let (_, path) = launcher();
+    for (profile, reaches) in [("provision-no-cgroup", true), ("no-cgroup", false)] {
+        let (mut command, _) = launcher();
+        let mut wanted = described(&path, &[]);
+        wanted["argv"] = script("grep -c : /proc/net/dev")["argv"].clone();
+        wanted["closures"] = json!(["host"]);
+        wanted["profile"] = json!(profile);
+        let outcome = drive_by(command.arg("drive"), &wanted);
+        assert!(outcome["error"].is_null(), "{outcome}");
+        assert_eq!(outcome["enforced"]["profile"], profile, "{outcome}");
+        assert_eq!(outcome["enforced"]["network"], if reaches { "host" } else { "none" });
+        let gaps = outcome["enforced"]["gaps"].to_string();
+        assert!(gaps.contains("memory is bounded for each process alone"), "{gaps}");
+        assert_eq!(gaps.contains("the network of the host can be reached"), reaches, "{gaps}");
+    }
+}
+
 #[test]
 fn strict_refuses_without_a_cgroup() {
     let (mut command, path) = launcher();
