@@ -12,6 +12,7 @@
 
 mod command_line;
 mod crash;
+mod example;
 mod flips;
 mod gates;
 mod lock;
