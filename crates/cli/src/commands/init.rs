@@ -32,7 +32,7 @@ pub(crate) fn run(_settings: &Settings, arguments: &Init) -> Result<u8, Failure>
         .map_err(|e| Failure::configuration("init/unwritable", e.to_string(), ""))?;
     render::line(&format!(
         "wrote {0}/workflow.yaml and {0}/seaworthy.yaml (environment: dev)\nnext:\n  put your data into {0}/data/raw and adapt {0}/src and {0}/seaworthy.yaml\n  \
-         seaworthy keys create --workspace {0}\n  seaworthy lock {0}/workflow.yaml\n  seaworthy run {0}/workflow.yaml",
+         seaworthy keys create --workspace {0}\n  seaworthy lock {0}/workflow.yaml\n  seaworthy run {0}/workflow.yaml   # in dev, the first run infers the data's schema into {0}/schemas and is denied; read it, run again",
         dir.display()
     ));
     Ok(0)

@@ -16,6 +16,7 @@ mod example;
 mod flips;
 mod gates;
 mod lock;
+mod ordinary;
 mod spine;
 mod stop;
 mod workspace;

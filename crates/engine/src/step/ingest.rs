@@ -84,7 +84,9 @@ fn schema_of(context: &BodyContext<'_>, step: &str, dataset: &Dataset) -> Result
 fn write_inferred(engine: &Engine, step: &str, schema: &DataSchema) -> Result<String, EngineError> {
     let relative = format!("schemas/{step}.inferred.yaml");
     let path = engine.settings.workspace_dir.join(&relative);
-    seaworthy_store::workspace::write_atomic(&path, schema.to_yaml().as_bytes(), 0o644)
-        .map_err(|e| EngineError::configuration("schema/unwritable", e.to_string(), "make the schemas folder writable"))?;
+    let unwritable =
+        |e: &dyn std::fmt::Display| EngineError::configuration("schema/unwritable", e.to_string(), "make the schemas folder writable");
+    std::fs::create_dir_all(engine.settings.workspace_dir.join("schemas")).map_err(|e| unwritable(&e))?;
+    seaworthy_store::workspace::write_atomic(&path, schema.to_yaml().as_bytes(), 0o644).map_err(|e| unwritable(&e))?;
     Ok(relative)
 }
