@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// Whose signatures count
     #[command(subcommand)]
     Trust(Trust),
-    /// Read the transparency log
+    /// Read the transparency log, and have it cosigned by witnesses
     #[command(subcommand)]
     Log(Log),
     /// Write what other tools need to check us
@@ -212,7 +212,16 @@ pub(crate) struct Verify {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Trust {
     /// Print the trust file: public keys, log origin, witnesses, sources
+    #[command(after_help = "Example:\n  seaworthy trust export > trust.json")]
     Export,
+    /// Check an edited trust file and make it yours: for instance with witnesses and a quorum
+    #[command(
+        after_help = "Example:\n  seaworthy trust export > trust.json\n  (add {\"name\": \"w.example/1\", \"vkey\": \"w.example/1+…\"} to `witnesses`, set `quorum`)\n  seaworthy trust import trust.json"
+    )]
+    Import {
+        /// Trust file, or - for standard input
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand, Debug)]
@@ -233,6 +242,21 @@ pub(crate) enum Log {
     },
     /// The current signed checkpoint
     Checkpoint,
+    /// Print what asks a witness to cosign: the body of a C2SP add-checkpoint request for the current checkpoint
+    #[command(
+        after_help = "Examples:\n  seaworthy log consistency --from 0 | curl --data-binary @- https://w.example/add-checkpoint > answer\n  seaworthy log consistency --from 120    the witness cosigned 120 leaves last (it says so in a 409)"
+    )]
+    Consistency {
+        /// Leaves that the witness cosigned last; 0 if it never did
+        #[arg(long, value_name = "SIZE")]
+        from: u64,
+    },
+    /// Add witnesses' cosignatures to the current checkpoint, each checked against the trust file
+    #[command(after_help = "Examples:\n  seaworthy log publish answer\n  cat answer-1 answer-2 | seaworthy log publish -")]
+    Publish {
+        /// What the witness answered: its signature lines, or a whole note; - for standard input
+        file: PathBuf,
+    },
 }
 
 #[derive(Subcommand, Debug)]

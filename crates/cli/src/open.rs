@@ -104,8 +104,23 @@ fn open_log(paths: &EnvironmentPaths, keystore: &Keystore, signer: &Arc<seaworth
     Ok(log)
 }
 
+/// Reads a file that a command was given, `-` being standard input; one over `bytes_max` is refused.
+pub(crate) fn input(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let refused = |cause: String| Failure::usage(format!("`{}`: {cause}", file.display()), "name a file, or - for standard input");
+    let source: Box<dyn std::io::Read> = if file == Path::new("-") {
+        Box::new(std::io::stdin().lock())
+    } else {
+        Box::new(std::fs::File::open(file).map_err(|e| refused(e.to_string()))?)
+    };
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| refused(e.to_string()))?;
+    if bytes.len() > bytes_max { Err(refused(format!("it is longer than {bytes_max} bytes"))) } else { Ok(bytes) }
+}
+
 /// A copy of the trust file in the workspace lets others verify "unproven": it vouches for nothing by itself.
-fn publish_trust(paths: &EnvironmentPaths, trust: &TrustRoot) -> Result<(), Failure> {
+pub(crate) fn publish_trust(paths: &EnvironmentPaths, trust: &TrustRoot) -> Result<(), Failure> {
     let path = trust_copy(paths);
     let bytes = trust.to_json();
     if std::fs::read(&path).is_ok_and(|present| present == bytes) {

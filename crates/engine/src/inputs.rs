@@ -133,7 +133,7 @@ fn unattested(name: &str, cause: &str) -> EngineError {
 fn verify_provenance(engine: &Engine, name: &str, artifact: &ArtifactRef) -> Result<(), EngineError> {
     let reference = Reference::Artifact(artifact.digest);
     let options = VerifyOptions { trust_is_file: true, ..VerifyOptions::default() };
-    let report = attest::verify_chain(&*engine.log, &engine.artifacts, &engine.trust, &reference, &options);
+    let report = attest::verify_chain(&*engine.log, &engine.artifacts, &engine.trust_during_run(), &reference, &options);
     let refused = |why: &str, hint: &str| {
         let message = format!("`data_provenance: enforce` refuses input `{name}`: {why}");
         EngineError::integrity("input/provenance", message, hint)

@@ -19,4 +19,5 @@ mod lock;
 mod ordinary;
 mod spine;
 mod stop;
+mod witness;
 mod workspace;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::merkle::tile::Tile;
 use seaworthy_core::merkle::{consistency_proof, inclusion_proof};
-use seaworthy_core::note::Checkpoint;
+use seaworthy_core::note::{Checkpoint, Note};
 use seaworthy_core::ports::{EvidenceSource, PortError};
 
 use super::LogError;
@@ -116,12 +116,24 @@ impl LogReader {
 
     /// The C2SP tlog-proof text of leaf `index`: all that somebody with the leaf and the log's key needs.
     pub fn prove(&self, index: u64) -> Result<String, LogError> {
-        use base64::Engine as _;
-        let hashes = self.inclusion(index)?;
-        let line = |hash: &Digest| base64::engine::general_purpose::STANDARD.encode(hash.as_bytes()) + "\n";
-        let hashes: String = hashes.iter().map(line).collect();
+        let hashes = lines(&self.inclusion(index)?);
         Ok(format!("c2sp.org/tlog-proof@v1\nindex {index}\n{hashes}\n{}", self.note))
     }
+
+    /// The body of a C2SP tlog-witness add-checkpoint request, for a witness that cosigned `old` leaves last: what shows that
+    /// the log only grew, and the note with the log's own signature (witnesses look at no other).
+    pub fn cosignature_request(&self, old: u64) -> Result<String, LogError> {
+        let hashes = lines(&self.consistency(old)?);
+        let mut note = Note::parse(self.note.as_bytes())?;
+        note.signatures.retain(|signature| signature.name == self.checkpoint.origin);
+        Ok(format!("old {old}\n{hashes}\n{}", note.format()))
+    }
+}
+
+/// Hashes of a proof in base64, each a line.
+fn lines(hashes: &[Digest]) -> String {
+    use base64::Engine as _;
+    hashes.iter().map(|hash| base64::engine::general_purpose::STANDARD.encode(hash.as_bytes()) + "\n").collect()
 }
 
 /// The files that the `wal` holds, at their last state.

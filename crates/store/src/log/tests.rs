@@ -250,6 +250,13 @@ fn witnesses_signatures_can_be_added_and_nothing_else_changed() {
     assert_eq!(fs::read_to_string(dir.join("checkpoint")).unwrap(), cosigned);
     assert_eq!(log.publish(&note).unwrap_err().code(), "log/signer", "a signature cannot be taken away");
     assert!(log.publish(&cosigned.replacen("\n3\n", "\n2\n", 1)).is_err());
+    let renewed = format!("{note}— witness.example AAAAAQIE\n");
+    log.publish(&renewed).unwrap();
+    assert_eq!(log.snapshot().unwrap().note(), renewed, "a witness' newer signature takes the place of its older one");
+    let (text, own) = note.rsplit_once(' ').unwrap();
+    let forged = format!("{text} {}AAAA\n", &own[..own.trim_end().len() - 4]);
+    assert_ne!(forged, note);
+    assert_eq!(log.publish(&forged).unwrap_err().code(), "log/signer", "the log's own signature stays");
     log.append(&leaves(3..4)).unwrap();
     assert_eq!(log.size().unwrap(), 4);
     assert!(Arc::ptr_eq(&log.snapshot().unwrap(), &log.snapshot().unwrap()), "one reader as long as nothing changes");

@@ -18,7 +18,7 @@ use seaworthy_core::json_strict;
 use seaworthy_core::limits::LOG_ENTRY_BYTES_MAX;
 use seaworthy_core::merkle::empty_root;
 use seaworthy_core::merkle::tile::Tile;
-use seaworthy_core::note::Checkpoint;
+use seaworthy_core::note::{Checkpoint, NoteSignature};
 use seaworthy_core::ports::{CheckpointRequest, EvidenceSource, Leaf, PortError, Recorder, Signer};
 
 use super::LogError;
@@ -161,14 +161,18 @@ impl Log {
         self.snapshot()?.prove(index)
     }
 
-    /// Puts a checkpoint with further signatures (witnesses') in the place of the current one. Its text must be the same.
+    /// Puts a checkpoint with further signatures (witnesses') in the place of the current one. Its text must be the same, and
+    /// no key's signature may be missing; a witness' may be a newer one of the same key.
     pub fn publish(&self, note: &str) -> Result<(), LogError> {
         let (checkpoint, parsed) = Checkpoint::parse(note.as_bytes())?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = self.folder.lock()?;
         state.refresh(&self.folder, &self.origin)?;
         let (current, signed) = Checkpoint::parse(state.checkpoint.as_bytes())?;
-        let kept = signed.signatures.iter().all(|signature| parsed.signatures.contains(signature));
+        let renewed = |old: &NoteSignature| {
+            old.name != self.origin && parsed.signatures.iter().any(|new| new.name == old.name && new.key_id == old.key_id)
+        };
+        let kept = signed.signatures.iter().all(|signature| parsed.signatures.contains(signature) || renewed(signature));
         if current != checkpoint || !kept {
             return Err(LogError::Signer { cause: "the note is not the current checkpoint with more signatures".into() });
         }
