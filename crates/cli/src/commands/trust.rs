@@ -55,6 +55,12 @@ fn import(settings: &Settings, dir: &Path, file: &Path) -> Result<(), Failure> {
     if paths.log.exists() {
         open::publish_trust(&paths, &trust)?;
     }
-    render::line(&format!("{} witnesses, quorum {}, {} keys, {} sources", trust.witnesses.len(), trust.quorum, trust.keys.len(), trust.sources.len()));
+    render::line(&format!(
+        "{} witnesses, quorum {}, {} keys, {} sources",
+        trust.witnesses.len(),
+        trust.quorum,
+        trust.keys.len(),
+        trust.sources.len()
+    ));
     Ok(())
 }

@@ -89,7 +89,8 @@ fn promotable(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[VerifiedInp
     let trained = run.committed.step(&output.step)?;
     let options = VerifyOptions { trust_is_file: true, ..VerifyOptions::default() };
     let engine = run.engine;
-    let chain = attest::verify_chain(&*engine.log, &engine.artifacts, &engine.trust_during_run(), &Reference::Run(run.id.clone()), &options);
+    let chain =
+        attest::verify_chain(&*engine.log, &engine.artifacts, &engine.trust_during_run(), &Reference::Run(run.id.clone()), &options);
     if let Some(fault) = chain.faults.first() {
         return Err(EngineError::integrity("deploy/chain", format!("the model's chain does not verify: {}", fault.message), fault.hint));
     }

@@ -53,7 +53,8 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
 fn integrity_score(context: &BodyContext<'_>, model: &ArtifactRef, reports: &[CheckReport]) -> Result<CheckReport, EngineError> {
     let engine = context.engine;
     let options = VerifyOptions { trust_is_file: true, ..VerifyOptions::default() };
-    let chain = attest::verify_chain(&*engine.log, &engine.artifacts, &engine.trust_during_run(), &Reference::Artifact(model.digest), &options);
+    let chain =
+        attest::verify_chain(&*engine.log, &engine.artifacts, &engine.trust_during_run(), &Reference::Artifact(model.digest), &options);
     let chain_ok = chain.ok && chain.faults.is_empty();
     let by_check: BTreeMap<&str, &CheckReport> = reports.iter().map(|report| (report.check.as_str(), report)).collect();
     let inputs = ScoreInputs {
