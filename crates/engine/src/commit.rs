@@ -110,7 +110,10 @@ fn expectation(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<Expectat
         _ => attested.staged.outputs.first().map(|output| output.artifact.digest),
     };
     let subject = subject.ok_or_else(|| EngineError::internal("gate/subject", format!("step `{}` has nothing to judge", step.name)))?;
-    let schema = run.found.pins.get(&format!("schema:{}", step.name)).map(|pin| pin.digest);
+    let schema = match run.found.pins.get(&format!("schema:{}", step.name)) {
+        Some(pin) => Some(pin.digest),
+        None => crate::gate_input::inferred_schema(run, step.name.as_str()).ok(),
+    };
     let known = [("data", input(&step.data)), ("reference", input(&step.reference)), ("schema", schema)];
     let known = known.into_iter().filter_map(|(name, digest)| digest.map(|digest| (name, digest)));
     Ok(known.fold(Expectation::new(subject), |expected, (name, digest)| expected.with(name, digest)))

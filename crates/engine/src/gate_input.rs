@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use seaworthy_core::digest::Digest;
 use seaworthy_core::finding::CheckReport;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::StepKind;
@@ -36,17 +37,34 @@ pub(crate) fn of_step(
 
 type Facts<'a> = BTreeMap<&'a str, &'a BTreeMap<String, Value>>;
 
+/// The schema that the step's body inferred and wrote down in this run.
+pub(crate) fn inferred_schema(run: &RunContext<'_>, step: &str) -> Result<Digest, EngineError> {
+    let path = run.engine.settings.workspace_dir.join(format!("schemas/{step}.inferred.yaml"));
+    let text = seaworthy_store::workspace::config_file(&path).map_err(|e| {
+        EngineError::configuration(
+            "schema/unreadable",
+            format!("the inferred schema cannot be read: {e}"),
+            "run again to have it inferred anew",
+        )
+    })?;
+    Ok(Digest::of(text.as_bytes()))
+}
+
 fn data_schema(run: &RunContext<'_>, planned: &PlannedStep, staged: &StagedStep, facts: &Facts<'_>) -> Result<Value, EngineError> {
     let step = &planned.step;
     let output = staged.outputs.first().ok_or_else(|| EngineError::internal("gate/input", "ingest put out nothing"))?;
     let source = format!("source:{}", step.name);
     let schema = run.found.pins.get(&format!("schema:{}", step.name));
+    let schema_digest = match schema {
+        Some(pin) => pin.digest,
+        None => inferred_schema(run, step.name.as_str())?,
+    };
     Ok(json!({
         "gate": gate_name(planned),
         "subject": {"name": output.name.as_str(), "digest": output.artifact.digest.hex()},
         "source": {"uri": step.source, "pinned": run.is_pinned(&source)},
         "schema": {
-            "digest": schema.map_or_else(|| "0".repeat(64), |pin| pin.digest.hex()),
+            "digest": schema_digest.hex(),
             // a schema that was inferred counts once it is written down and has been read: from the next run on
             "declared": schema.is_some(),
         },

@@ -52,3 +52,19 @@ fn a_gate_on_a_step_without_evidence_is_refused() {
         assert!(refused.stderr.contains("evidence"), "{}", refused.stderr);
     }
 }
+
+/// In dev a schema may be inferred: the first run writes it and is denied, saying so; the second run counts it.
+#[test]
+fn an_inferred_schema_counts_from_the_second_run_on() {
+    let tiny = Tiny::unlocked();
+    tiny.edit("seaworthy.yaml", "environment: staging", "environment: dev");
+    tiny.edit("seaworthy.yaml", "schema: schemas/numbers.yaml, ", "");
+    std::fs::remove_dir_all(tiny.dir.join("schemas")).unwrap();
+    tiny.ok(&["keys", "create"]);
+    tiny.ok(&["lock"]);
+    let first = tiny.refused(&["run", "workflow.yaml"], 1, "gate/denied");
+    assert!(first.stderr.contains("schema.declared is false"), "{}", first.stderr);
+    assert!(first.stderr.contains("in dev it counts from the next run on"), "{}", first.stderr);
+    assert!(tiny.read("schemas/ingest.inferred.yaml").contains("value"));
+    tiny.ok(&["run", "workflow.yaml"]);
+}
