@@ -58,7 +58,7 @@ pub(crate) fn error_codes(sources: &[Source]) -> Result<String, String> {
             entry.crates.insert(crate_of(&source.path));
             entry.meanings.extend(variants.iter().filter_map(|variant| meanings.get(variant.as_str()).cloned()));
         }
-        for (code, meaning) in listed(text) {
+        for (code, meaning) in listed(text).into_iter().chain(constructed(text)) {
             let entry = codes.entry(code).or_default();
             entry.crates.insert(crate_of(&source.path));
             entry.meanings.extend(meaning);
@@ -187,6 +187,42 @@ fn listed(text: &str) -> Vec<(String, Option<String>)> {
         }
     }
     codes
+}
+
+/// Codes of errors that are made where they happen, `EngineError::body("step/failed", "…")`: the message is their meaning.
+fn constructed(text: &str) -> Vec<(String, Option<String>)> {
+    let mut codes = Vec::new();
+    for kind in ["EngineError::", "Failure::"] {
+        for call in text.split(kind).skip(1) {
+            let call: String = call.split(';').next().unwrap_or_default().chars().take(600).collect();
+            let quoted: Vec<&str> = call.split('"').skip(1).step_by(2).collect();
+            let [code, rest @ ..] = quoted.as_slice() else { continue };
+            if !is_code(code) {
+                continue;
+            }
+            let message = rest.first().filter(|message| message.contains(' '));
+            codes.push(((*code).to_owned(), message.map(|message| without_placeholders(message))));
+        }
+    }
+    codes
+}
+
+/// A message template for people: `{…}` becomes `…`.
+fn without_placeholders(template: &str) -> String {
+    let mut text = String::new();
+    let mut depth = 0_u32;
+    for c in template.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => {
+                depth -= 1;
+                text.push('…');
+            }
+            c if depth == 0 => text.push(c),
+            _ => {}
+        }
+    }
+    text
 }
 
 /// Every text in quotes that has the form of a code, outside comments.
