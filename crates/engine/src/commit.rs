@@ -233,7 +233,10 @@ fn output_refs(staged: &StagedStep, id: &StepRunId) -> Vec<OutputRef> {
 }
 
 pub(crate) fn input_refs(inputs: &[VerifiedInput]) -> Vec<OutputRef> {
-    inputs.iter().map(|input| OutputRef { name: input.name.clone(), kind: input.kind.as_str().to_owned(), digest: input.artifact.digest }).collect()
+    inputs
+        .iter()
+        .map(|input| OutputRef { name: input.name.clone(), kind: input.kind.as_str().to_owned(), digest: input.artifact.digest })
+        .collect()
 }
 
 fn describe(outputs: &[OutputRef]) -> String {

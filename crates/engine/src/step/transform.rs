@@ -14,7 +14,7 @@ use seaworthy_core::artifact::{ArtifactRef, Manifest, ManifestEntry};
 use seaworthy_core::limits;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::{Step, StepKind};
-use seaworthy_sandbox::{Exit, Limits, Mount, Outcome, Spec};
+use seaworthy_sandbox::{Exit, Limits, Mount, Outcome, SandboxError, Spec};
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::NewFile;
 use serde_json::json;
@@ -39,8 +39,8 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
     })?;
     let scratch = Scratch::new(context)?;
     let spec = specify(context, planned, argv, &scratch)?;
-    let outcome =
-        seaworthy_sandbox::run(spec, &context.run.cancel).map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
+    let cancel = &context.run.cancel;
+    let outcome = seaworthy_sandbox::run(spec, cancel).map_err(|e| not_run(step, &e, cancel.is_cancelled()))?;
     let mut kept = BodyOutcome::new(context.batch()?);
     keep_output(step, &outcome, &mut kept)?;
     kept.sandbox = json!({"enforced": outcome.enforced, "usage": outcome.usage});
@@ -198,6 +198,21 @@ impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         // left-overs are removed at the next start; nothing rests on them
         drop(seaworthy_store::artifacts::remove_checkout(&self.dir));
+    }
+}
+
+/// Why there was no outcome: the user's doing, the machine's, or a stop in the middle of the launch.
+fn not_run(step: &Step, error: &SandboxError, cancelled: bool) -> EngineError {
+    match error {
+        SandboxError::Survivors { .. } => EngineError::internal(error.code(), error),
+        _ if cancelled => {
+            let message = format!("`{}` was stopped while it was being started ({error})", step.name);
+            EngineError::body("step/cancelled", message, "run again to continue")
+        }
+        SandboxError::Setup { .. } | SandboxError::InitLost { .. } => EngineError::internal(error.code(), error),
+        SandboxError::Unsupported(_) | SandboxError::Spec { .. } | SandboxError::Exec { .. } => {
+            EngineError::configuration(error.code(), error.to_string(), error.hint())
+        }
     }
 }
 
