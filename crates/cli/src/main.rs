@@ -8,6 +8,7 @@ mod commands;
 mod example;
 mod failure;
 mod keystore;
+mod last_seen;
 mod open;
 mod ports;
 mod render;

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::Name;
 use seaworthy_core::ports::{Clock as _, EvidenceSource as _, Leaf, Recorder as _, Signer};
@@ -25,6 +26,7 @@ use seaworthy_trust::authz::Authorizer;
 use crate::arguments::Confinement;
 use crate::failure::Failure;
 use crate::keystore::Keystore;
+use crate::last_seen::LastSeen;
 use crate::ports::{SystemClock, SystemEntropy};
 use crate::settings::Settings;
 
@@ -32,6 +34,17 @@ use crate::settings::Settings;
 pub(crate) struct Running {
     pub(crate) engine: Engine,
     pub(crate) keystore: Keystore,
+    seen: LastSeen,
+}
+
+impl Running {
+    /// Remembers the log as it is now, outside the workspace, so that nobody takes back what was just recorded.
+    pub(crate) fn remember(&self) {
+        match self.engine.log().snapshot() {
+            Ok(log) => self.seen.write(log.state()),
+            Err(cause) => crate::render::note(&format!("note: the log could not be remembered ({cause})")),
+        }
+    }
 }
 
 /// A workspace environment, open for reading.
@@ -60,13 +73,16 @@ pub(crate) fn running(
     let trust = keystore
         .trust()?
         .ok_or_else(|| Failure::configuration("trust/missing", "there is no trust file", "`seaworthy keys create` makes one"))?;
-    let log = open_log(&paths, &keystore, &signer)?;
+    let seen = LastSeen::of(settings, &keystore.origin(), dir, environment.as_str());
+    let log = open_log(&paths, &keystore, &signer, &seen)?;
     publish_trust(&paths, &trust)?;
+    let (authorizer, authz_policies) = authorizer(dir)?;
     let parts = Parts {
         artifacts: Artifacts::open(&paths.store).map_err(|e| Failure::configuration("store/open", e.to_string(), e.hint()))?,
         journal: Journal::open(&paths.journal).map_err(|e| Failure::integrity("journal/open", e))?,
         catalog: Catalog::open(&paths.catalog).map_err(|e| Failure::integrity("catalog/open", e))?,
-        authorizer: authorizer(dir)?,
+        authorizer,
+        authz_policies,
         log: Arc::new(log),
         trust,
     };
@@ -81,15 +97,22 @@ pub(crate) fn running(
         parallel_max: parallel,
         environments: environment_settings(settings, confinement, profile),
         user: keystore.user()?,
+        private_dirs: vec![settings.config_dir.clone()],
     };
     let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer };
-    Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore })
+    Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, seen })
 }
 
-/// Opens the log; a new one begins with the workspace's creation.
-fn open_log(paths: &EnvironmentPaths, keystore: &Keystore, signer: &Arc<seaworthy_trust::keys::LocalSigner>) -> Result<Log, Failure> {
+/// Opens the log; a new one begins with the workspace's creation, but not where this user has seen one before.
+fn open_log(
+    paths: &EnvironmentPaths,
+    keystore: &Keystore,
+    signer: &Arc<seaworthy_trust::keys::LocalSigner>,
+    seen: &LastSeen,
+) -> Result<Log, Failure> {
     let origin = keystore.origin();
     let new = !paths.log.join("checkpoint").exists() && !paths.log.join("wal").exists();
+    seen.refuse_rollback(&paths.log, !new)?;
     if new {
         Log::create(&paths.log, &origin, &**signer).map_err(|e| Failure::configuration("log/create", e.to_string(), ""))?;
     }
@@ -143,19 +166,20 @@ fn state(error: &StoreError) -> Failure {
     Failure::configuration("workspace/state", error.to_string(), hint)
 }
 
-/// Built-in Cedar policies, and the workspace's own in `policies/authz/*.cedar`.
-fn authorizer(dir: &Path) -> Result<Authorizer, Failure> {
+/// Built-in Cedar policies, and the workspace's own in `policies/authz/*.cedar` with the digest of exactly what was read.
+fn authorizer(dir: &Path) -> Result<(Authorizer, Option<Digest>), Failure> {
     let refused =
         |e: seaworthy_trust::authz::AuthzLoadError| Failure::configuration("authz/policies", e.to_string(), "mend policies/authz/");
     let folder = dir.join("policies/authz");
     if !folder.is_dir() {
-        return Authorizer::builtin().map_err(refused);
+        return Ok((Authorizer::builtin().map_err(refused)?, None));
     }
     let files = seaworthy_engine::pins::read_gate_folder(&folder)?;
+    let digest = seaworthy_engine::pins::gate_manifest(&files)?.reference().digest;
     let texts: Vec<(String, String)> =
         files.into_iter().map(|(name, bytes)| (name, String::from_utf8_lossy(&bytes).into_owned())).collect();
     let named: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    Authorizer::with_workspace(&named).map_err(refused)
+    Ok((Authorizer::with_workspace(&named).map_err(refused)?, Some(digest)))
 }
 
 /// The profiles of provisioning have the network of the host: no step may ask for them.

@@ -7,10 +7,10 @@ use seaworthy_core::artifact::{ArtifactKind, ArtifactRef};
 use seaworthy_core::decision::GateDecision;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::Statement;
-use seaworthy_core::event::{Event, EventKind, OutputRef};
+use seaworthy_core::event::{EventKind, OutputRef};
 use seaworthy_core::id::{RunId, StepRunId};
 use seaworthy_core::plan::PlannedStep;
-use seaworthy_core::ports::{AttestRequest, EvidenceSource as _, KeyRole, Leaf};
+use seaworthy_core::ports::{AttestRequest, KeyRole, Leaf};
 use seaworthy_core::workflow::model::{OutputName, StepKind};
 use seaworthy_store::journal::State;
 use seaworthy_trust::gate::Expectation;
@@ -170,20 +170,17 @@ pub(crate) fn adopt(run: &RunContext<'_>, planned: &PlannedStep, reusable: &Reus
     Ok(StepEnd { reused: true, detail: reusable.remember(run, planned)? })
 }
 
-/// Looks for a committed step with the same key. The index only finds it: the outcome leaf in the log is what counts.
+/// Looks for a committed step with the same key. The index only finds it: the outcome leaf, proven to be in the log, is what counts.
 pub(crate) fn find_reusable(run: &RunContext<'_>, planned: &PlannedStep, keys: &StepKeys) -> Result<Option<Reusable>, EngineError> {
     let engine = run.engine;
     let found = engine.query(|catalog| catalog.committed_by_cache_key(&keys.commit))?;
     let Some(hit) = found else { return Ok(None) };
-    let same_run = hit.step.run == run.id;
-    if !planned.step.cache && !same_run {
+    let event = engine.proven_event(hit.index)?;
+    let EventKind::StepCommitted { step, cache_key, outputs, statements, reused_from, .. } = event.kind else { return Ok(None) };
+    if cache_key != keys.commit || step.step != planned.step.name || step.workflow != run.plan.workflow {
         return Ok(None);
     }
-    let leaf = engine.log.entry(hit.index)?;
-    let event: Event = seaworthy_core::json_strict::parse_typed(&leaf)
-        .map_err(|e| EngineError::integrity("log/entry", e.to_string(), "run `seaworthy verify log`"))?;
-    let EventKind::StepCommitted { step, cache_key, outputs, statements, reused_from, .. } = event.kind else { return Ok(None) };
-    if cache_key != keys.commit || step.step != planned.step.name {
+    if !planned.step.cache && step.run != run.id {
         return Ok(None);
     }
     let mut with_refs = Vec::with_capacity(outputs.len());

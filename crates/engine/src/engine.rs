@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex};
 use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::attestation::manifest::{self, Subject};
+use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::{RunId, StepRunId};
-use seaworthy_core::ports::{AttestRequest, Clock, Entropy, KeyRole, Leaf, Recorder as _, Signer};
+use seaworthy_core::merkle;
+use seaworthy_core::ports::{AttestRequest, Clock, Entropy, EvidenceSource as _, KeyRole, Leaf, PortError, Recorder as _, Signer};
 use seaworthy_core::principal::{Principal, PrincipalId, PrincipalKind, runner_id, step_id};
 use seaworthy_sandbox::Profile;
 use seaworthy_store::artifacts::Artifacts;
@@ -20,6 +22,7 @@ use seaworthy_store::journal::Journal;
 use seaworthy_store::log::Log;
 use seaworthy_trust::attest::TrustRoot;
 use seaworthy_trust::authz::Authorizer;
+use seaworthy_trust::transparency;
 
 use crate::error::{EngineError, FaultKind};
 use crate::runtime::EnvironmentSettings;
@@ -55,6 +58,8 @@ pub struct EngineSettings {
     pub environments: EnvironmentSettings,
     /// The user who asks, as an opaque id.
     pub user: PrincipalId,
+    /// Folders that hold keys: never a step's source or code, whatever a workflow says.
+    pub private_dirs: Vec<PathBuf>,
 }
 
 /// One environment of one workspace, opened for running.
@@ -66,6 +71,7 @@ pub struct Engine {
     pub(crate) catalog: Mutex<Catalog>,
     pub(crate) ports: Ports,
     pub(crate) authorizer: Authorizer,
+    pub(crate) authz_policies: Option<Digest>,
     pub(crate) trust: TrustRoot,
 }
 
@@ -81,6 +87,8 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Cedar policies.
     pub authorizer: Authorizer,
+    /// Digest of the workspace's own among them, for their pin; absent if it has none.
+    pub authz_policies: Option<Digest>,
     /// Whose signatures count.
     pub trust: TrustRoot,
 }
@@ -97,6 +105,7 @@ impl Engine {
             catalog: Mutex::new(parts.catalog),
             ports,
             authorizer: parts.authorizer,
+            authz_policies: parts.authz_policies,
             trust: parts.trust,
         }
     }
@@ -141,6 +150,21 @@ impl Engine {
             let kind = if e.is_integrity() { FaultKind::Integrity } else { FaultKind::Internal };
             EngineError::new(kind, e.code(), e.to_string(), e.hint())
         })
+    }
+
+    /// The event of a leaf, proven to be in a tree that this log's key signed: index and files only say where to look.
+    pub(crate) fn proven_event(&self, index: u64) -> Result<Event, EngineError> {
+        let unproven = |cause: &dyn std::fmt::Display| {
+            EngineError::integrity("log/unproven", format!("leaf {index} cannot be relied on: {cause}"), "run `seaworthy verify log`")
+        };
+        let log = self.log.snapshot().map_err(PortError::from)?;
+        // what is being written now has no cosignatures yet
+        let trust = TrustRoot { quorum: 0, ..self.trust.clone() };
+        let signed = transparency::verify_checkpoint(log.note().as_bytes(), &trust).map_err(|e| unproven(&e))?.checkpoint;
+        let entry = log.entry(index)?;
+        let proof = log.inclusion_proof(index)?;
+        merkle::verify_inclusion(&merkle::leaf_hash(&entry), index, signed.size, &proof, &signed.root).map_err(|e| unproven(&e))?;
+        seaworthy_core::json_strict::parse_typed(&entry).map_err(|e| unproven(&e))
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

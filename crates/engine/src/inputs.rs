@@ -115,7 +115,7 @@ fn verify_attested(engine: &Engine, name: &str, output: &CommittedOutput) -> Res
 }
 
 /// The statement of a bundle, if a runner's key of the trust file signed it.
-fn verify_as_runner(engine: &Engine, bundle: &Bundle) -> Result<Statement, String> {
+pub(crate) fn verify_as_runner(engine: &Engine, bundle: &Bundle) -> Result<Statement, String> {
     let keys = engine.trust.public_keys().map_err(|e| e.to_string())?;
     let (trusted, key) = keys.get(&bundle.key_hint).ok_or("its key is not in the trust file")?;
     if trusted.role != KeyRole::Runner {

@@ -20,6 +20,9 @@ use crate::engine::Engine;
 use crate::error::{EngineError, FaultKind};
 use crate::runtime::{self, Resolved};
 
+/// Pin of the workspace's own authorization policies.
+const AUTHZ_PIN: &str = "authz";
+
 /// A folder that was hashed for its pin.
 #[derive(Clone, Debug)]
 pub struct PinnedFolder {
@@ -82,6 +85,9 @@ pub struct PlanFiles<'a> {
 pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<FoundPins, EngineError> {
     let mut found = FoundPins::default();
     add_texts(&mut found, files);
+    if let Some(digest) = engine.authz_policies {
+        found.pins.insert(AUTHZ_PIN.to_owned(), Pin { kind: PinKind::Gate, digest, from: "policies/authz".to_owned() });
+    }
     for planned in &files.plan.steps {
         let step = &planned.step;
         if step.kind == StepKind::Ingest {
@@ -102,9 +108,19 @@ pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<Found
     Ok(found)
 }
 
+/// Every pin the plan needs, and that of the authorization policies if there are any or the lock says that there were.
+#[must_use]
+pub fn required(plan: &Plan, lock: &Lock, found: &FoundPins) -> Vec<(String, PinKind)> {
+    let mut pins = lock::required_pins(plan);
+    if found.pins.contains_key(AUTHZ_PIN) || lock.pins.contains_key(AUTHZ_PIN) {
+        pins.push((AUTHZ_PIN.to_owned(), PinKind::Gate));
+    }
+    pins
+}
+
 /// Refuses on any difference outside dev; in dev returns them as warnings.
 pub fn check(plan: &Plan, lock: &Lock, found: &FoundPins) -> Result<Vec<lock::LockDifference>, EngineError> {
-    let differences = lock::compare(lock, &found.pins, &lock::required_pins(plan));
+    let differences = lock::compare(lock, &found.pins, &required(plan, lock, found));
     if !lock::refuses(&differences, &plan.environment) {
         return Ok(differences);
     }
@@ -135,7 +151,7 @@ fn add_source(
 ) -> Result<(), EngineError> {
     let uri = step.source.clone().unwrap_or_default();
     let path = source_path(&engine.settings.workspace_dir, workspace, &uri)?;
-    let folder = hash_folder(&path, &FolderRules::default())?;
+    let folder = hash_folder(engine, &path, &FolderRules::default())?;
     let pin = Pin { kind: PinKind::Source, digest: folder.artifact.digest, from: uri };
     found.pins.insert(format!("source:{}", step.name), pin);
     found.sources.insert(step.name.to_string(), folder);
@@ -182,7 +198,7 @@ fn add_code(engine: &Engine, found: &mut FoundPins, code: &str) -> Result<(), En
     if found.code.contains_key(code) {
         return Ok(());
     }
-    let mut folder = hash_folder(&engine.settings.workspace_dir.join(code), &code_rules())?;
+    let mut folder = hash_folder(engine, &engine.settings.workspace_dir.join(code), &code_rules())?;
     folder.commit = code::claimed_commit(&folder.path);
     found.pins.insert(format!("code:{code}"), Pin { kind: PinKind::Code, digest: folder.artifact.digest, from: code.to_owned() });
     found.code.insert(code.to_owned(), folder);
@@ -232,8 +248,11 @@ pub fn read_gate_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Engi
     let root = artifacts::open_folder(folder).map_err(|e| unreadable(folder, &e))?;
     for NewFile { name, file, .. } in artifacts::folder_files(root, &FolderRules::default()).map_err(|e| unreadable(folder, &e))? {
         let mut bytes = Vec::new();
-        let limit = seaworthy_core::limits::GATE_INPUT_BYTES_MAX as u64;
-        file.take(limit).read_to_end(&mut bytes).map_err(|e| unreadable(folder, &e))?;
+        let limit = seaworthy_core::limits::GATE_INPUT_BYTES_MAX;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| unreadable(folder, &e))?;
+        if bytes.len() > limit {
+            return Err(unreadable(&folder.join(&name), &format!("it has more than {limit} bytes")));
+        }
         files.insert(name, bytes);
     }
     Ok(files)
@@ -258,7 +277,19 @@ fn add_environment(engine: &Engine, found: &mut FoundPins, workspace: &Workspace
     Ok(())
 }
 
-fn hash_folder(path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineError> {
+/// A workflow that names a folder with keys would have a step read them.
+fn refuse_private(engine: &Engine, path: &Path) -> Result<(), EngineError> {
+    let real = path.canonicalize().map_err(|e| unreadable(path, &e))?;
+    let private = engine.settings.private_dirs.iter().filter_map(|dir| dir.canonicalize().ok());
+    for dir in private.filter(|dir| real.starts_with(dir) || dir.starts_with(&real)) {
+        let message = format!("`{}` and the folder of keys `{}` are one inside the other", path.display(), dir.display());
+        return Err(EngineError::configuration("source/private", message, "no step reads keys: name a folder that holds none"));
+    }
+    Ok(())
+}
+
+fn hash_folder(engine: &Engine, path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineError> {
+    refuse_private(engine, path)?;
     let root = artifacts::open_folder(path).map_err(|e| unreadable(path, &e))?;
     let (manifest, artifact) = artifacts::hash_folder(root, rules).map_err(|e| unreadable(path, &e))?;
     if manifest.entries().is_empty() {

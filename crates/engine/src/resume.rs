@@ -2,18 +2,28 @@
 //!
 //! in: the journal; out: the next attempt's number, and a [`StagedStep`] if the body already finished.
 //! **Invariant:** *finished* = a STAGED record is durable; a finished body never runs again.
+//! **Invariant:** the journal is a file that anybody with write access can edit: what it says was staged counts only under the
+//! runner's signature, and a run that it says is under way only if the log proves it.
 
 use std::collections::BTreeMap;
 
-use seaworthy_core::artifact::{ArtifactKind, ArtifactRef};
+use seaworthy_core::artifact::{ArtifactKind, ArtifactRef, Manifest, ManifestEntry};
+use seaworthy_core::attestation::manifest::{self, Subject};
+use seaworthy_core::attestation::run_request::RunRequest;
 use seaworthy_core::digest::Digest;
-use seaworthy_core::id::{Attempt, Name, RunId};
+use seaworthy_core::envelope::{Bundle, Statement};
+use seaworthy_core::event::EventKind;
+use seaworthy_core::id::{Attempt, Name, RunId, StepRunId};
+use seaworthy_core::json_strict;
+use seaworthy_core::ports::{AttestRequest, EvidenceSource as _, KeyRole};
+use seaworthy_store::catalog::CatalogError;
 use seaworthy_store::journal::{Record, State};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::inputs;
 
 /// One output of a finished body.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -76,14 +86,74 @@ impl History {
     }
 
     /// What a finished body of the same key left: of this run always, of an earlier run only if the step may be reused.
-    pub(crate) fn staged(&self, run: &RunId, step: &Name, body_key: &Digest, other_runs: bool) -> Option<StagedStep> {
-        self.records
-            .iter()
-            .rev()
-            .filter(|r| r.state == State::Staged && is_about(r, step) && (other_runs || r.run == *run))
-            .filter_map(|r| serde_json::from_value::<StagedStep>(r.data.clone()).ok())
-            .find(|staged| staged.body_key == *body_key)
+    /// A record without the runner's signature over exactly its content is a refusal: somebody wrote into the journal.
+    pub(crate) fn staged(
+        &self,
+        engine: &Engine,
+        id: &StepRunId,
+        body_key: &Digest,
+        other_runs: bool,
+    ) -> Result<Option<StagedStep>, EngineError> {
+        let about = |r: &&Record| r.state == State::Staged && is_about(r, &id.step) && (other_runs || r.run == id.run);
+        for record in self.records.iter().rev().filter(about) {
+            let Some(left) = record.data.get("staged") else { continue };
+            let Ok(staged) = serde_json::from_value::<StagedStep>(left.clone()) else { continue };
+            if staged.body_key == *body_key {
+                check_seal(engine, record, left)?;
+                return Ok(Some(staged));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// Whether the log proves that `run` began with this plan and this lock at the user's signed request, and it never ended.
+pub(crate) fn is_under_way(engine: &Engine, run: &RunId, plan: &Digest, lock: &Digest) -> Result<bool, EngineError> {
+    let found = engine.query(|catalog| match catalog.run(run) {
+        Ok(detail) => Ok(Some(detail.summary)),
+        Err(CatalogError::Unknown { .. }) => Ok(None),
+        Err(other) => Err(other),
+    })?;
+    let Some(summary) = found.filter(|summary| summary.ended_ms.is_none()) else { return Ok(false) };
+    let EventKind::RunStarted { run: began, request, .. } = engine.proven_event(summary.index)?.kind else { return Ok(false) };
+    let bundle = engine.log.bundle(&request)?.and_then(|stored| Bundle::from_json(&stored).ok());
+    // the request's digest stands in the proven leaf: what it covers needs no further proof
+    let asked = bundle
+        .filter(|bundle| bundle.pae_digest() == request)
+        .and_then(|bundle| Statement::from_payload(&bundle.payload).ok())
+        .and_then(|statement| RunRequest::read(&statement).ok());
+    Ok(began == *run && asked.is_some_and(|asked| asked.run == *run && asked.plan == *plan && asked.lock == *lock))
+}
+
+/// The data of a STAGED record: what the body left, and the runner's signature over it.
+pub(crate) fn seal(engine: &Engine, id: &StepRunId, staged: &StagedStep) -> Result<Value, EngineError> {
+    let failed = |e: serde_json::Error| EngineError::internal("engine/staged", e);
+    let left = serde_json::to_value(staged).map_err(failed)?;
+    let statement = sealed(id, &left)?;
+    let bundle = engine.ports.signer.attest(&AttestRequest { role: KeyRole::Runner, statement: &statement, step: Some(id) })?;
+    let seal: Value = serde_json::from_slice(&bundle.to_json()).map_err(failed)?;
+    Ok(json!({"staged": left, "seal": seal}))
+}
+
+/// What the runner signs: the manifest of one document, named for the attempt. It never enters the log.
+fn sealed(id: &StepRunId, left: &Value) -> Result<Statement, EngineError> {
+    let bytes = json_strict::to_canonical(left);
+    let entry =
+        ManifestEntry { name: "staged.json".to_owned(), digest: Digest::of(&bytes), size: bytes.len() as u64, mode: 0o644 };
+    let manifest = Manifest::new(vec![entry]).map_err(|e| EngineError::internal("engine/staged", e))?;
+    Ok(manifest::statement(&format!("staged:{id}"), &manifest, Subject::Folder))
+}
+
+fn check_seal(engine: &Engine, record: &Record, left: &Value) -> Result<(), EngineError> {
+    let refused = |why: &str| {
+        let message = format!("the journal says that a step of run {} finished, but {why}", record.run);
+        EngineError::integrity("journal/forged", message, "somebody wrote into the journal: restore it from a copy, or move it away")
+    };
+    let id = record.step_run().ok_or_else(|| refused("it names no step"))?;
+    let seal = record.data.get("seal").map(json_strict::to_canonical).unwrap_or_default();
+    let bundle = Bundle::from_json(&seal).map_err(|e| refused(&format!("its seal cannot be read: {e}")))?;
+    let signed = inputs::verify_as_runner(engine, &bundle).map_err(|why| refused(&format!("its seal does not hold: {why}")))?;
+    if signed == sealed(&id, left)? { Ok(()) } else { Err(refused("the runner signed something else")) }
 }
 
 fn is_about(record: &Record, step: &Name) -> bool {

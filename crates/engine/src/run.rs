@@ -28,7 +28,7 @@ use crate::inputs::Committed;
 use crate::pins::{FoundPins, PinnedFolder, code_rules};
 use crate::progress::{Progress, StepState, StepUpdate};
 use crate::report::{RunReport, RunState};
-use crate::resume::History;
+use crate::resume::{History, is_under_way};
 use crate::{schedule, step};
 
 /// What a run needs besides the engine.
@@ -53,8 +53,8 @@ pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, Engi
     let history = History::load(engine)?;
     let identity = RunIdentity::of(input);
     let (run_id, continued) = match history.unfinished_run(&identity.key) {
-        Some(run) => (run, true),
-        None => (engine.new_run_id()?, false),
+        Some(run) if is_under_way(engine, &run, &identity.plan, &identity.lock)? => (run, true),
+        _ => (engine.new_run_id()?, false),
     };
     store_texts(engine, input)?;
     authorize_run(engine, input, &identity, &run_id, continued)?;

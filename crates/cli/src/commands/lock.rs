@@ -3,8 +3,8 @@
 use seaworthy_core::action::{Action, Resource};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::event::EventKind;
-use seaworthy_core::lock::{self, Lock};
-use seaworthy_engine::pins::FoundPins;
+use seaworthy_core::lock::Lock;
+use seaworthy_engine::pins::{self, FoundPins};
 use serde_json::json;
 
 use crate::arguments::Lock as Arguments;
@@ -41,7 +41,7 @@ pub(crate) fn update(running: &mut Running, loaded: &Loaded, named: &[String]) -
     refuse_unknown(named, &found)?;
     let mut next = file.lock.clone();
     let mut moved = Vec::new();
-    for (name, _) in lock::required_pins(&loaded.plan) {
+    for (name, _) in pins::required(&loaded.plan, &file.lock, &found) {
         let Some(pin) = found.pins.get(&name) else { continue };
         let present = next.pins.get(&name);
         let differs = present.is_some_and(|old| old.digest != pin.digest);
@@ -56,6 +56,7 @@ pub(crate) fn update(running: &mut Running, loaded: &Loaded, named: &[String]) -
     if !moved.is_empty() {
         write(running, &file.path, &next, &moved)?;
         own_sources(running, loaded, &found, &moved)?;
+        running.remember();
     }
     Ok(moved)
 }

@@ -31,7 +31,9 @@ pub(crate) fn execute(settings: &Settings, loaded: &Loaded, running: &Running) -
     cancel_on_interrupt(&cancel)?;
     let progress = render::progress(settings);
     let input = RunInput { plan: &loaded.plan, found: &found, lock: &lock.lock, lock_bytes: &lock.bytes, cancel, progress: &*progress };
-    Ok(run::run_plan(&running.engine, &input)?)
+    let report = run::run_plan(&running.engine, &input);
+    running.remember();
+    Ok(report?)
 }
 
 /// Ctrl-C stops the run cleanly: steps are killed, their ends recorded.

@@ -1,18 +1,16 @@
 //! `seaworthy verify`: the chain of evidence, offline; exits 4 on any integrity failure.
 
-use std::path::PathBuf;
-
-use seaworthy_core::digest::Digest;
 use seaworthy_core::note::Checkpoint;
 use seaworthy_core::ports::Clock as _;
 use seaworthy_store::artifacts::{FaultKind, StoreFault};
 use seaworthy_store::catalog;
 use seaworthy_store::journal::Journal;
-use seaworthy_trust::attest::{self, ChainReport, Reference, VerifyOptions};
+use seaworthy_trust::attest::{self, Reference, VerifyOptions};
 use serde_json::json;
 
 use crate::arguments::Verify;
 use crate::failure::{Failure, INTEGRITY};
+use crate::last_seen::LastSeen;
 use crate::open::{self, Reading};
 use crate::ports::SystemClock;
 use crate::render;
@@ -26,12 +24,15 @@ pub(crate) fn run(settings: &Settings, arguments: &Verify) -> Result<u8, Failure
     let dir = settings.workspace_dir(None)?;
     let reading = open::reading(settings, &dir)?;
     let (trust, from_outside) = reading.trust(arguments.trust.as_deref())?;
-    let seen = LastSeen::of(settings, &trust.log.origin);
+    let seen = LastSeen::of(settings, &trust.log.origin, &dir, reading.environment.as_str());
+    if !from_outside {
+        seen.refuse_exchanged()?;
+    }
     let options = VerifyOptions {
         deep: arguments.deep,
         trust_is_file: from_outside,
         max_age_ms: arguments.max_age.as_deref().map(max_age).transpose()?,
-        last_seen: seen.read(),
+        last_seen: seen.read()?,
     };
     let report = attest::verify_chain(&reading.log, &reading.artifacts, &trust, &reference, &options);
     let local = if reference == Reference::Log { audit(&reading) } else { Vec::new() };
@@ -43,7 +44,10 @@ pub(crate) fn run(settings: &Settings, arguments: &Verify) -> Result<u8, Failure
     if !report.ok || !local.is_empty() {
         return Ok(INTEGRITY);
     }
-    seen.write(&report);
+    if let Some(as_of) = &report.as_of {
+        let checkpoint = Checkpoint { origin: as_of.origin.clone(), size: as_of.size, root: as_of.root, extensions: Vec::new() };
+        seen.write(&checkpoint);
+    }
     Ok(0)
 }
 
@@ -78,32 +82,4 @@ fn max_age(text: &str) -> Result<(u64, u64), Failure> {
         _ => return Err(refuse()),
     };
     Ok((number.checked_mul(unit_ms).ok_or_else(refuse)?, SystemClock.now_unix_ms()))
-}
-
-/// The newest checkpoint of a log that this user has seen, kept outside every workspace: an older or other one is a failure.
-struct LastSeen {
-    path: PathBuf,
-}
-
-impl LastSeen {
-    fn of(settings: &Settings, origin: &str) -> Self {
-        Self { path: settings.state_dir.join("checkpoints").join(Digest::of(origin.as_bytes()).hex()) }
-    }
-
-    fn read(&self) -> Option<Checkpoint> {
-        let text = std::fs::read_to_string(&self.path).ok()?;
-        Checkpoint::from_text(&text).ok()
-    }
-
-    /// A reader that cannot remember says so; what it verified still holds.
-    fn write(&self, report: &ChainReport) {
-        let Some(as_of) = &report.as_of else { return };
-        let checkpoint = Checkpoint { origin: as_of.origin.clone(), size: as_of.size, root: as_of.root, extensions: Vec::new() };
-        let written = self.path.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|e| e.to_string()).and_then(|()| {
-            seaworthy_store::workspace::write_atomic(&self.path, checkpoint.to_text().as_bytes(), 0o644).map_err(|e| e.to_string())
-        });
-        if let Err(cause) = written {
-            render::note(&format!("note: the checkpoint could not be remembered ({cause}); a rollback would go unseen next time"));
-        }
-    }
 }

@@ -20,9 +20,9 @@ pub(crate) use tree::{chain, lineage};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
-/// A line of data.
+/// A line of data for people: a log or catalog from elsewhere may hold anything, so it is cleaned here, for every caller.
 pub(crate) fn line(text: &str) {
-    bytes(format!("{text}\n").as_bytes());
+    bytes(format!("{}\n", clean(text)).as_bytes());
 }
 
 /// Raw data.
@@ -39,7 +39,7 @@ pub(crate) fn note(text: &str) {
 /// Pretty JSON.
 pub(crate) fn json<T: Serialize>(value: &T) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => line(&text),
+        Ok(text) => bytes(format!("{text}\n").as_bytes()),
         Err(error) => note(&format!("this value cannot be written as json: {error}")),
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn json<T: Serialize>(value: &T) {
 /// One line of JSON.
 pub(crate) fn json_line<T: Serialize>(value: &T) {
     match serde_json::to_string(value) {
-        Ok(text) => line(&text),
+        Ok(text) => bytes(format!("{text}\n").as_bytes()),
         Err(error) => note(&format!("this value cannot be written as json: {error}")),
     }
 }
@@ -93,7 +93,8 @@ pub(crate) fn run_report(settings: &Settings, report: &RunReport) {
     }
 }
 
-/// Control characters, escapes included, become visible.
+/// Control characters, escapes included, become visible, and so do those that turn the direction of text around.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' || turns(c) { '\u{fffd}' } else { c }).collect()
 }

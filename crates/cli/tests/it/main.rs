@@ -10,6 +10,7 @@
     reason = "tests fail by panicking, and play the part of a user's shell"
 )]
 
+mod attacks;
 mod command_line;
 mod crash;
 mod example;

@@ -9,14 +9,18 @@ use seaworthy_core::artifact::{ArtifactKind, ArtifactRef};
 use seaworthy_core::attestation::deployment::DeploymentClaim;
 use seaworthy_core::attestation::manifest::{self, Subject};
 use seaworthy_core::attestation::release::Release;
+use seaworthy_core::attestation::svr::GateResult;
 use seaworthy_core::attestation::time::Timestamp;
 use seaworthy_core::attestation::vsa::Approval;
-use seaworthy_core::attestation::{blob, subject};
+use seaworthy_core::attestation::{artifact_of, blob, subject};
+use seaworthy_core::decision::GateDecision;
 use seaworthy_core::digest::Digest;
+use seaworthy_core::envelope::Bundle;
 use seaworthy_core::event::EventKind;
 use seaworthy_core::id::{Name, StepRunId};
 use seaworthy_core::plan::PlannedStep;
-use seaworthy_core::workflow::model::{OutputName, StepKind};
+use seaworthy_core::ports::EvidenceSource as _;
+use seaworthy_core::workflow::model::{OutputName, Step, StepKind};
 use seaworthy_store::journal::State;
 use seaworthy_trust::attest::chain::Assurance;
 use seaworthy_trust::attest::{self, Reference, VerifyOptions};
@@ -25,7 +29,7 @@ use serde_json::Value;
 use crate::authorize::{Authorized, authorize_all};
 use crate::commit;
 use crate::error::EngineError;
-use crate::inputs::VerifiedInput;
+use crate::inputs::{VerifiedInput, verify_as_runner};
 use crate::progress::StepState;
 use crate::run::RunContext;
 use crate::step::StepEnd;
@@ -54,7 +58,7 @@ pub(crate) fn deploy(
     let id = authorized.id();
     run.tell(id, StepState::Running, "verifying the model's chain");
     let promotable = promotable(run, planned, inputs)?;
-    authorize_promotion(run, id, &promotable)?;
+    authorize_promotion(run, id, &promotable, gates_passed(run, planned, &promotable)?)?;
     let version = next_version(run, &promotable.name)?;
     let (statements, claim) = statements_of(run, &promotable, &version)?;
     let (mut leaves, digests) = commit::sign(run, id, &statements)?;
@@ -125,8 +129,38 @@ fn model_name(run: &RunContext<'_>, output: &OutputName) -> Result<Name, EngineE
     Ok(spec.and_then(|spec| spec.model_name.clone()).unwrap_or_else(|| output.output.clone()))
 }
 
-fn authorize_promotion(run: &RunContext<'_>, id: &StepRunId, promotable: &Promotable) -> Result<(), EngineError> {
-    let resource = Resource::Model { name: promotable.name.to_string(), digest: promotable.artifact.digest, gated: true };
+/// Whether every gated validation of the model ended in a signed pass. An advisory gate lets its step commit; it certifies nothing.
+fn gates_passed(run: &RunContext<'_>, planned: &PlannedStep, promotable: &Promotable) -> Result<bool, EngineError> {
+    let about = |step: &Step| step.kind == StepKind::Validate && step.model.as_ref().is_some_and(|model| planned.inputs.contains(model));
+    let mut any = false;
+    for step in run.plan.steps.iter().map(|planned| &planned.step).filter(|step| about(step)) {
+        let Some(gate) = &step.policy_gate else { continue };
+        let mut passed = false;
+        for pae in run.committed.step(&step.name)?.statements {
+            let result = signed_result(run, &pae)?;
+            passed |= result.is_some_and(|(decision, subjects)| {
+                decision.pass && decision.gate == gate.as_str() && subjects.contains(&promotable.artifact.digest)
+            });
+        }
+        if !passed {
+            return Ok(false);
+        }
+        any = true;
+    }
+    Ok(any)
+}
+
+/// The gate's answer and the artifacts it is about, if this is the runner's statement of one.
+fn signed_result(run: &RunContext<'_>, pae: &Digest) -> Result<Option<(GateDecision, Vec<Digest>)>, EngineError> {
+    let Some(stored) = run.engine.log.bundle(pae)? else { return Ok(None) };
+    let bundle = Bundle::from_json(&stored).ok().filter(|bundle| bundle.pae_digest() == *pae);
+    let Some(statement) = bundle.and_then(|bundle| verify_as_runner(run.engine, &bundle).ok()) else { return Ok(None) };
+    let subjects = statement.subject.iter().filter_map(artifact_of).collect();
+    Ok(GateResult::read(&statement).ok().map(|result| (result.decision, subjects)))
+}
+
+fn authorize_promotion(run: &RunContext<'_>, id: &StepRunId, promotable: &Promotable, gated: bool) -> Result<(), EngineError> {
+    let resource = Resource::Model { name: promotable.name.to_string(), digest: promotable.artifact.digest, gated };
     let ask = |action| AuthorizationRequest {
         principal: run.engine.runner(),
         action,

@@ -30,7 +30,7 @@ use crate::error::EngineError;
 use crate::gate_input;
 use crate::inputs::{VerifiedInput, verify_inputs};
 use crate::progress::StepState;
-use crate::resume::{StagedOutput, StagedReports, StagedStep};
+use crate::resume::{self, StagedOutput, StagedReports, StagedStep};
 use crate::run::RunContext;
 
 /// How a step ended well.
@@ -115,7 +115,7 @@ fn finish_body(
     let engine = run.engine;
     let planned = authorized.get();
     let id = authorized.id();
-    if let Some(staged) = run.history.staged(&id.run, &id.step, &keys.body, planned.step.cache) {
+    if let Some(staged) = run.history.staged(engine, id, &keys.body, planned.step.cache)? {
         return Ok(staged);
     }
     run.journal(id, State::Started, Value::Null)?;
@@ -159,8 +159,7 @@ fn stage(
         batch.bytes(&seaworthy_core::json_strict::to_canonical(&input)).map_err(failed)?;
     }
     batch.commit().map_err(failed)?;
-    let data = serde_json::to_value(&staged).map_err(|e| EngineError::internal("engine/staged", e))?;
-    run.journal_durable(id, State::Staged, data)?;
+    run.journal_durable(id, State::Staged, resume::seal(engine, id, &staged)?)?;
     Ok(staged)
 }
 

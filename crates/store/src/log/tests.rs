@@ -221,7 +221,8 @@ impl Signer for Liar {
         unreachable!()
     }
     fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError> {
-        signer().checkpoint(&CheckpointRequest { root: Digest::of(b"other"), ..request.clone() })
+        let root = if request.size > 3 { Digest::of(b"other") } else { request.root };
+        signer().checkpoint(&CheckpointRequest { root, ..request.clone() })
     }
     fn public_key(&self, _: seaworthy_core::ports::KeyRole) -> Result<Vec<u8>, PortError> {
         unreachable!()
@@ -236,6 +237,34 @@ fn a_checkpoint_other_than_the_one_asked_for_is_not_published() {
     let log = Log::open(&dir, ORIGIN, Arc::new(Liar)).unwrap();
     assert_eq!(log.append(&leaves(3..4)).unwrap_err().code(), "log/signer");
     assert_eq!(files(&dir), before);
+}
+
+/// Somebody without the key writes a log of his own under our origin: it must not be extended, or all of it would be signed.
+#[test]
+fn a_log_that_another_key_signed_is_never_extended() {
+    let forger: Arc<dyn Signer> = Arc::new(TestSigner::new(ORIGIN, [66; 32]));
+    let dir = Temp::new();
+    Log::create(&dir, ORIGIN, &*forger).unwrap();
+    // control: the files are in perfect order, and their maker can go on
+    Log::open(&dir, ORIGIN, forger.clone()).unwrap().append(&leaves(0..3)).unwrap();
+    assert_eq!(audit(&dir), []);
+    let before = files(&dir);
+    assert_eq!(Log::open(&dir, ORIGIN, signer()).err().unwrap().code(), "log/corrupt");
+    assert_eq!(files(&dir), before);
+
+    // the same while a handle is open
+    let dir = Temp::new();
+    let log = create(&dir);
+    log.append(&leaves(0..3)).unwrap();
+    let copy = Temp::copy_of(&dir);
+    let forgery = Temp::new();
+    Log::create(&forgery, ORIGIN, &*forger).unwrap();
+    Log::open(&forgery, ORIGIN, forger).unwrap().append(&leaves(0..4)).unwrap();
+    for (path, bytes) in files(&forgery) {
+        write(&dir.join(path), &bytes);
+    }
+    assert_eq!(log.append(&leaves(4..5)).unwrap_err().code(), "log/corrupt");
+    open(&copy).append(&leaves(4..5)).unwrap();
 }
 
 #[test]

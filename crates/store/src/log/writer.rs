@@ -3,6 +3,7 @@
 //! in: leaves; out: their indexes, once they are durable.
 //! **Invariant:** the order is record, barrier, acknowledgement, files, checkpoint file. A crash between any two of them
 //! leaves a `wal` from which opening the log makes the same files.
+//! **Invariant:** only what this log's key has signed is extended: no leaf that somebody wrote into the files gets a signature.
 //! **Invariant:** after a failed barrier the handle takes nothing more: what is on the disk is unknown.
 
 use std::collections::{BTreeSet, HashMap};
@@ -117,7 +118,7 @@ impl Log {
     pub fn open(dir: &Path, origin: &str, signer: Arc<dyn Signer>) -> Result<Self, LogError> {
         let folder = Arc::new(Folder::open(dir)?);
         let lock = folder.lock()?;
-        let state = State::load(&folder, origin)?;
+        let state = State::load(&folder, origin, &*signer)?;
         drop(lock);
         Ok(Self {
             dir: dir.to_owned(),
@@ -167,7 +168,7 @@ impl Log {
         let (checkpoint, parsed) = Checkpoint::parse(note.as_bytes())?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = self.folder.lock()?;
-        state.refresh(&self.folder, &self.origin)?;
+        state.refresh(&self.folder, &self.origin, &*self.signer)?;
         let (current, signed) = Checkpoint::parse(state.checkpoint.as_bytes())?;
         let renewed = |old: &NoteSignature| {
             old.name != self.origin && parsed.signatures.iter().any(|new| new.name == old.name && new.key_id == old.key_id)
@@ -184,7 +185,7 @@ impl Log {
     pub fn flush(&self) -> Result<(), LogError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = self.folder.lock()?;
-        state.refresh(&self.folder, &self.origin)?;
+        state.refresh(&self.folder, &self.origin, &*self.signer)?;
         state.flush(&self.folder)
     }
 
@@ -243,7 +244,7 @@ impl Log {
         let done = synced.and_then(|()| {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let _lock = self.folder.lock()?;
-            state.refresh(&self.folder, &self.origin)?;
+            state.refresh(&self.folder, &self.origin, &*self.signer)?;
             state.synced = early;
             let flushed = state.flush(&self.folder);
             state.synced.clear();
@@ -265,7 +266,7 @@ impl Log {
     fn try_commit(&self, batches: Vec<Batch>) -> Result<Vec<Outcome>, LogError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = self.folder.lock()?;
-        state.refresh(&self.folder, &self.origin)?;
+        state.refresh(&self.folder, &self.origin, &*self.signer)?;
         let mut record = Record { before: state.edge.size(), ..Record::default() };
         let outcomes: Vec<Outcome> = batches.into_iter().map(|batch| batch.join(&mut record, &self.folder)).collect();
         if record.entries.is_empty() {
@@ -354,6 +355,17 @@ fn sign(signer: &dyn Signer, origin: &str, size: u64, root: Digest) -> Result<St
     }
 }
 
+/// Refuses a checkpoint that this log's key did not sign: to extend it would be to sign whatever somebody wrote before it.
+/// Ed25519 signs the same text with the same bytes, so the signer can recognise its own line.
+fn own(signer: &dyn Signer, note: &str) -> Result<(), LogError> {
+    let (checkpoint, found) = Checkpoint::parse(note.as_bytes())?;
+    let (_, wanted) = Checkpoint::parse(sign(signer, &checkpoint.origin, checkpoint.size, checkpoint.root)?.as_bytes())?;
+    if wanted.signatures.iter().all(|line| found.signatures.contains(line)) {
+        return Ok(());
+    }
+    Err(LogError::corrupt(CHECKPOINT, format!("the state of {} leaves is not signed by this log's key", checkpoint.size)))
+}
+
 /// Files to be written, in order; the checkpoint is the last.
 pub(super) type Writes = Vec<(String, Vec<u8>)>;
 
@@ -415,7 +427,7 @@ pub(super) fn checkpoint_is_last(scan: &Scan, on_disk: Option<&[u8]>) -> Result<
 
 impl State {
     /// Reads the state from the files up to the base and from the `wal` beyond it, and writes the files that are missing.
-    fn load(folder: &Arc<Folder>, origin: &str) -> Result<Self, LogError> {
+    fn load(folder: &Arc<Folder>, origin: &str, signer: &dyn Signer) -> Result<Self, LogError> {
         let opened = folder.open_file(WAL, OFlags::RDWR | OFlags::APPEND);
         let wal = opened.map_err(|error| io_error("open", WAL, error))?;
         let bytes = folder.read(WAL)?.unwrap_or_default();
@@ -432,6 +444,7 @@ impl State {
         let mut writes = apply(&mut edge, std::slice::from_ref(base), origin, false)?;
         writes.extend(apply(&mut edge, rest, origin, true)?);
         let last = scan.records.last().unwrap_or(base);
+        own(signer, &last.checkpoint)?;
         let mut state = Self {
             edge,
             checkpoint: last.checkpoint.clone(),
@@ -462,13 +475,13 @@ impl State {
     }
 
     /// Takes in what other handles did since, and finishes what could not be written before. The lock is held.
-    fn refresh(&mut self, folder: &Arc<Folder>, origin: &str) -> Result<(), LogError> {
+    fn refresh(&mut self, folder: &Arc<Folder>, origin: &str, signer: &dyn Signer) -> Result<(), LogError> {
         if let Some(cause) = &self.halted {
             return Err(LogError::Halted { cause: cause.clone() });
         }
         let length = self.wal.metadata().map_err(|error| io_error("look at", WAL, error))?.len();
         if self.behind || length < self.wal_bytes || !folder.is_same(WAL, &self.wal)? {
-            *self = Self::load(folder, origin)?;
+            *self = Self::load(folder, origin, signer)?;
             return Ok(());
         }
         if length == self.wal_bytes {
@@ -479,8 +492,11 @@ impl State {
         let scan = scan(tail)?;
         let written = !scan.torn && checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref()).unwrap_or(false);
         if !written {
-            *self = Self::load(folder, origin)?;
+            *self = Self::load(folder, origin, signer)?;
             return Ok(());
+        }
+        if let Some(last) = scan.records.last() {
+            own(signer, &last.checkpoint)?;
         }
         let writes = apply(&mut self.edge, &scan.records, origin, true)?;
         self.dirty.extend(writes.into_iter().map(|(path, _)| path));
