@@ -59,11 +59,7 @@ impl LastSeen {
     pub(crate) fn refuse_rollback(&self, log_dir: &Path, there: bool) -> Result<(), Failure> {
         let Some(before) = self.read()? else { return Ok(()) };
         let refused = |cause: &CheckpointError| {
-            let hint = format!(
-                "{}; if you put an older copy back on purpose, remove `{}`",
-                cause.hint(),
-                self.checkpoint.display()
-            );
+            let hint = format!("{}; if you put an older copy back on purpose, remove `{}`", cause.hint(), self.checkpoint.display());
             Failure::new(crate::failure::INTEGRITY, cause.code(), cause.to_string(), hint)
         };
         if !there {

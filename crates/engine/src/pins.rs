@@ -280,12 +280,14 @@ fn add_environment(engine: &Engine, found: &mut FoundPins, workspace: &Workspace
 /// A workflow that names a folder with keys would have a step read them.
 fn refuse_private(engine: &Engine, path: &Path) -> Result<(), EngineError> {
     let real = path.canonicalize().map_err(|e| unreadable(path, &e))?;
-    let private = engine.settings.private_dirs.iter().filter_map(|dir| dir.canonicalize().ok());
-    for dir in private.filter(|dir| real.starts_with(dir) || dir.starts_with(&real)) {
-        let message = format!("`{}` and the folder of keys `{}` are one inside the other", path.display(), dir.display());
-        return Err(EngineError::configuration("source/private", message, "no step reads keys: name a folder that holds none"));
+    let mut private = engine.settings.private_dirs.iter().filter_map(|dir| dir.canonicalize().ok());
+    match private.find(|dir| real.starts_with(dir) || dir.starts_with(&real)) {
+        None => Ok(()),
+        Some(dir) => {
+            let message = format!("`{}` and the folder of keys `{}` are one inside the other", path.display(), dir.display());
+            Err(EngineError::configuration("source/private", message, "no step reads keys: name a folder that holds none"))
+        }
     }
-    Ok(())
 }
 
 fn hash_folder(engine: &Engine, path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineError> {

@@ -138,8 +138,7 @@ pub(crate) fn seal(engine: &Engine, id: &StepRunId, staged: &StagedStep) -> Resu
 /// What the runner signs: the manifest of one document, named for the attempt. It never enters the log.
 fn sealed(id: &StepRunId, left: &Value) -> Result<Statement, EngineError> {
     let bytes = json_strict::to_canonical(left);
-    let entry =
-        ManifestEntry { name: "staged.json".to_owned(), digest: Digest::of(&bytes), size: bytes.len() as u64, mode: 0o644 };
+    let entry = ManifestEntry { name: "staged.json".to_owned(), digest: Digest::of(&bytes), size: bytes.len() as u64, mode: 0o644 };
     let manifest = Manifest::new(vec![entry]).map_err(|e| EngineError::internal("engine/staged", e))?;
     Ok(manifest::statement(&format!("staged:{id}"), &manifest, Subject::Folder))
 }

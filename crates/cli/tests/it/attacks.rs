@@ -397,3 +397,21 @@ fn what_a_step_prints_moves_no_cursor() {
         assert!(!failed.stderr.contains(bad) && !failed.stdout.contains(bad), "{:?}", failed.stderr);
     }
 }
+
+#[test]
+fn ready_made_weights_are_refused_whatever_the_step_is_called() {
+    let text = "# a comment\n".repeat(8 * 1024);
+    let hidden = [text.as_bytes(), &[0, 159, 146, 150]].concat();
+    for (name, bytes) in [("src/weights.onnx", b"x".as_slice()), ("src/late.py", &hidden)] {
+        let tiny = Tiny::unlocked();
+        tiny.write(name, bytes);
+        tiny.edit("seaworthy.yaml", "outputs: {doubled: dataset}", "outputs: {doubled: {type: model, name: laundered}}");
+        tiny.ok(&["keys", "create"]);
+        tiny.ok(&["lock"]);
+        tiny.refused(&["run", "workflow.yaml"], 1, "train/weights-in-code");
+        // control: beside code that makes no model they are a file like any other
+        tiny.edit("seaworthy.yaml", "outputs: {doubled: {type: model, name: laundered}}", "outputs: {doubled: dataset}");
+        tiny.ok(&["lock", "--update", "settings"]);
+        tiny.ok(&["run", "workflow.yaml"]);
+    }
+}

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use seaworthy_core::artifact::{ArtifactRef, Manifest, ManifestEntry};
+use seaworthy_core::artifact::{ArtifactKind, ArtifactRef, Manifest, ManifestEntry};
 use seaworthy_core::limits;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::{Step, StepKind};
@@ -24,8 +24,8 @@ use crate::error::EngineError;
 use crate::resume::StagedOutput;
 use crate::step::{BodyContext, BodyOutcome};
 
-/// Bytes of a code file that are looked at to tell text from weights.
-const TEXT_PROBE_BYTES: u64 = 64 * 1024;
+/// Bytes of a file of training code at most: weights may hide behind any length of text.
+const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// File endings under which weights are kept; a training step's code may hold none of them (laundering, threats.md §6).
 const WEIGHT_ENDINGS: [&str; 16] =
@@ -125,7 +125,8 @@ fn store_code(context: &BodyContext<'_>, step: &Step, code: &str) -> Result<Arti
     let folder =
         context.run.found.code.get(code).ok_or_else(|| EngineError::internal("code/missing", format!("code `{code}` was not hashed")))?;
     let artifact = context.run.store_code(folder)?;
-    if step.kind == StepKind::Train {
+    let makes_model = step.outputs.values().any(|output| output.kind == ArtifactKind::Model);
+    if step.kind == StepKind::Train || makes_model {
         refuse_weights(context, step, &folder.manifest)?;
     }
     Ok(artifact)
@@ -140,7 +141,7 @@ fn refuse_weights(context: &BodyContext<'_>, step: &Step, manifest: &Manifest) -
             continue;
         }
         let message = format!(
-            "the code of training step `{}` holds `{}`, which looks like ready-made weights: training code is text",
+            "the code of step `{}`, which makes a model, holds `{}`, which looks like ready-made weights: training code is text",
             step.name, entry.name
         );
         let hint = "a base model or other binary comes in through an ingest step, so that it has a source and a signature";
@@ -149,18 +150,16 @@ fn refuse_weights(context: &BodyContext<'_>, step: &Step, manifest: &Manifest) -
     Ok(())
 }
 
-/// Whether the start of a file is UTF-8 without NUL.
+/// Whether a file is UTF-8 without NUL, to its end; one too long to be looked at is no text.
 fn is_text(engine: &Engine, entry: &ManifestEntry) -> Result<bool, EngineError> {
+    if entry.size > TEXT_BYTES_MAX {
+        return Ok(false);
+    }
     let damaged = |e: &dyn std::fmt::Display| EngineError::integrity("store/damaged", e.to_string(), "run `seaworthy verify`");
-    let mut head = Vec::new();
+    let mut bytes = Vec::new();
     let reader = engine.artifacts.open_blob(&entry.digest).map_err(|e| damaged(&e))?;
-    reader.take(TEXT_PROBE_BYTES).read_to_end(&mut head).map_err(|e| damaged(&e))?;
-    let valid = match std::str::from_utf8(&head) {
-        Ok(_) => true,
-        // a character cut off by the probe's end is no fault
-        Err(error) => error.error_len().is_none() && head.len() as u64 == TEXT_PROBE_BYTES,
-    };
-    Ok(valid && !head.contains(&0))
+    reader.take(TEXT_BYTES_MAX).read_to_end(&mut bytes).map_err(|e| damaged(&e))?;
+    Ok(std::str::from_utf8(&bytes).is_ok() && !bytes.contains(&0))
 }
 
 /// `$SEAWORTHY_PARAMS`: the parameters as one JSON file; their values stand in the provenance.
