@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::note::Checkpoint;
 use seaworthy_store::log::LogReader;
-use seaworthy_store::workspace::{private_folder, write_atomic};
+use seaworthy_store::workspace::write_atomic;
 use seaworthy_trust::transparency::{CheckpointError, verify_continuation};
 
 use crate::failure::Failure;
@@ -75,8 +75,9 @@ impl LastSeen {
 
     /// A reader that cannot remember says so; what it verified still holds.
     pub(crate) fn write(&self, checkpoint: &Checkpoint) {
-        let put = |path: &Path, text: &str| write_atomic(path, text.as_bytes(), 0o600);
-        let written = private_folder(&self.folder)
+        let put = |path: &Path, text: &str| write_atomic(path, text.as_bytes(), 0o600).map_err(|e| e.to_string());
+        let written = std::fs::create_dir_all(&self.folder)
+            .map_err(|e| e.to_string())
             .and_then(|()| put(&self.checkpoint, &checkpoint.to_text()))
             .and_then(|()| put(&self.place, &self.origin));
         if let Err(cause) = written {
