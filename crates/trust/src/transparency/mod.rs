@@ -80,7 +80,9 @@ impl CheckpointError {
                 "the checkpoint file was changed or signed by another key; compare it with a copy from elsewhere"
             }
             Self::Origin { .. } => "this workspace and this trust file belong to different logs",
-            Self::Quorum { .. } => "have witnesses cosign (`seaworthy log consistency`, `seaworthy log publish`), or lower `quorum` in the trust file if that is your decision",
+            Self::Quorum { .. } => {
+                "have witnesses cosign (`seaworthy log consistency`, `seaworthy log publish`), or lower `quorum` in the trust file if that is your decision"
+            }
             Self::Rollback { .. } | Self::Fork(_) => "the log was rewritten since you last looked: keep both checkpoints as evidence",
             Self::Trust(cause) => cause.hint(),
         }

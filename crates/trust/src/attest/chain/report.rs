@@ -96,7 +96,10 @@ pub const FAULTS: [(&str, &str); 46] = [
     ("verify/checkpoint-origin", "this workspace and this trust file belong to different logs"),
     ("verify/checkpoint-unsigned", REWRITTEN),
     ("verify/checkpoint-signature", REWRITTEN),
-    ("verify/witness-quorum", "have witnesses cosign (`seaworthy log consistency`, `seaworthy log publish`), or lower `quorum` in the trust file if that is your decision"),
+    (
+        "verify/witness-quorum",
+        "have witnesses cosign (`seaworthy log consistency`, `seaworthy log publish`), or lower `quorum` in the trust file if that is your decision",
+    ),
     ("verify/log-rollback", REWRITTEN),
     ("verify/log-fork", REWRITTEN),
     ("verify/trust", "`seaworthy trust export` writes a trust file"),
