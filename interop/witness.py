@@ -202,7 +202,11 @@ def rollback(workspace, witness, old):
     code, _, err = workspace.run("verify", "log")
     check("verify refuses it too: more was seen before", code == 4 and "verify/log-rollback" in err, code)
     evidence = witness.state()["evidence"]
-    # the operator goes on from the old state with the log's own key, to a log of other leaves
+    # the product refuses to go on from there, until the operator makes it forget on purpose what was seen; then it
+    # grows, under the log's own key, to a log of other leaves: only the witness can tell
+    code, _, err = workspace.run("lock", "--update", "settings")
+    check("nor does it go on from there", code == 4 and "verify/log-rollback" in err, code)
+    shutil.rmtree(Path(workspace.env["XDG_STATE_HOME"]) / "seaworthy" / "checkpoints")
     while workspace.size() < size:
         workspace.grow()
     fork = workspace.size()
