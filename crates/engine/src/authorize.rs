@@ -61,6 +61,21 @@ pub(crate) fn authorize_step<'a>(
     Ok(Authorized { inner: planned, id: id.clone() })
 }
 
+/// Asks the same questions of a step whose body will not run: the answers and, if all allow, the outcome are one durable commit.
+pub(crate) fn authorize_reuse(
+    engine: &Engine,
+    planned: &PlannedStep,
+    id: &StepRunId,
+    inputs: &[VerifiedInput],
+    gate: Option<&GatePin>,
+    outcome: EventKind,
+) -> Result<(), EngineError> {
+    let requests = step_requests(engine, planned, id, inputs, gate);
+    let runner = engine.runner().id;
+    let started = engine.event(&runner, EventKind::StepStarted { step: id.clone() });
+    authorize_all(engine, Some(id), &requests, &[started, engine.event(&runner, outcome)])
+}
+
 /// Decides `requests`; records the decisions and, if all allow, `intent`, in one durable commit. A deny is recorded too, without the intent.
 pub(crate) fn authorize_all(
     engine: &Engine,

@@ -16,7 +16,7 @@ use seaworthy_store::journal::State;
 use seaworthy_trust::gate::Expectation;
 use serde_json::{Value, json};
 
-use crate::authorize::{Authorized, GatePin};
+use crate::authorize::{Authorized, GatePin, authorize_reuse};
 use crate::error::EngineError;
 use crate::gate_input;
 use crate::inputs::{CommittedOutput, VerifiedInput};
@@ -196,13 +196,14 @@ pub(crate) fn find_reusable(run: &RunContext<'_>, planned: &PlannedStep, keys: &
     Ok(Some(Reusable { committed_as: step, from, outputs: with_refs, statements }))
 }
 
-/// Commits a step whose outputs an earlier attempt committed under the same key: its body does not run.
+/// Authorizes and commits a step whose outputs an earlier attempt committed under the same key: its body does not run.
 pub(crate) fn reuse(
     run: &RunContext<'_>,
     planned: &PlannedStep,
     id: &StepRunId,
     keys: &StepKeys,
     inputs: &[VerifiedInput],
+    gate: Option<&GatePin>,
     reusable: &Reusable,
 ) -> Result<StepEnd, EngineError> {
     let outputs: Vec<OutputRef> = reusable.outputs.iter().map(|(output, _)| output.clone()).collect();
@@ -214,7 +215,7 @@ pub(crate) fn reuse(
         statements: reusable.statements.clone(),
         reused_from: Some(reusable.from.clone()),
     };
-    run.engine.record(&[run.engine.event(&run.engine.runner().id, outcome)])?;
+    authorize_reuse(run.engine, planned, id, inputs, gate, outcome)?;
     run.journal(id, State::Committed, Value::Null)?;
     run.committed.put_step(id, &reusable.statements)?;
     Ok(StepEnd { reused: true, detail: reusable.remember(run, planned)? })

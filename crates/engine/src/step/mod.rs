@@ -92,8 +92,7 @@ pub(crate) fn execute(run: &RunContext<'_>, planned: &PlannedStep, id: &StepRunI
     }
     run.journal(id, State::Planned, Value::Null)?;
     if let Some(reusable) = reusable {
-        authorize_step(engine, planned, id, &inputs, gate.as_ref())?;
-        return commit::reuse(run, planned, id, &keys, &inputs, &reusable);
+        return commit::reuse(run, planned, id, &keys, &inputs, gate.as_ref(), &reusable);
     }
     let authorized = authorize_step(engine, planned, id, &inputs, gate.as_ref())?;
     run.journal(id, State::Authorized, Value::Null)?;
