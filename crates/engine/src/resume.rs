@@ -67,7 +67,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn load(engine: &Engine) -> Result<Self, EngineError> {
-        let records = engine.journal.load().map_err(|e| EngineError::integrity("journal/damaged", e.to_string(), e.hint()))?;
+        let records = engine.journal.records().map_err(|e| EngineError::integrity("journal/damaged", e.to_string(), e.hint()))?;
         Ok(Self { records })
     }
 

@@ -14,6 +14,7 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
 use seaworthy_core::workflow::model::EnvironmentSource;
 use seaworthy_sandbox::{Cancel, ClosureFile, Mount, Profile};
+use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::{self, Artifacts, NewFile};
 use serde_json::json;
 
@@ -84,8 +85,8 @@ pub fn resolve(
 ) -> Result<Resolved, EngineError> {
     match source {
         Some(EnvironmentSource::Python(lock)) => python(workspace_dir, lock, artifacts, settings),
-        Some(EnvironmentSource::Host) => host(artifacts),
-        None if name == "host" => host(artifacts),
+        Some(EnvironmentSource::Host) => host(artifacts, settings),
+        None if name == "host" => host(artifacts, settings),
         Some(EnvironmentSource::Oci(image)) => {
             let message = format!("container `{name}` is the OCI image `{image}`, which this release cannot run");
             Err(EngineError::configuration("environment/oci", message, "use a locked Python environment or `host`"))
@@ -126,23 +127,41 @@ fn provision<'a>(
 }
 
 /// The host closure is an artifact like any other: its files are in the store, so that a chain can show them.
-fn host(artifacts: &Artifacts) -> Result<Resolved, EngineError> {
+fn host(artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolved, EngineError> {
     let closure = seaworthy_sandbox::host_closure().map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
-    let unreadable = |e: &dyn std::fmt::Display| {
-        EngineError::configuration("environment/host", e.to_string(), "the host's own programs must be readable")
-    };
-    let open = || -> Result<Vec<NewFile>, EngineError> {
-        closure.iter().filter(|file| !file.is_dir).map(|file| open_file(file).map_err(|e| unreadable(&e))).collect()
-    };
-    let (_, artifact) = artifacts::hash_files(open()?).map_err(|e| unreadable(&e))?;
-    if !artifacts.contains(&artifact.digest) {
-        artifacts.put_files(open()?).map_err(|e| unreadable(&e))?;
-    }
+    let stored = |digest: &Digest| artifacts.manifest(digest).is_ok();
+    let digest = environment::host_files_remembered(&closure, &settings.state_dir, stored, || store_host(artifacts, &closure))
+        .map_err(|e: HostFault| e.0)?;
+    let artifact = artifacts.manifest(&digest).map_err(|e| unreadable_host(&e))?.reference();
     Ok(Resolved {
         digest: artifact.digest,
         from: "the host's loader, C library, shell and coreutils".to_owned(),
         kind: Kind::Host { closure, artifact },
     })
+}
+
+/// Hashes the closure's files, and stores them if this store has never seen them.
+fn store_host(artifacts: &Artifacts, closure: &[ClosureFile]) -> Result<Digest, HostFault> {
+    let open = || closure.iter().filter(|file| !file.is_dir).map(open_file).collect::<std::io::Result<Vec<NewFile>>>();
+    let refused = |e: StoreError| HostFault(unreadable_host(&e));
+    let (_, artifact) = artifacts::hash_files(open()?).map_err(refused)?;
+    if !artifacts.contains(&artifact.digest) {
+        artifacts.put_files(open()?).map_err(refused)?;
+    }
+    Ok(artifact.digest)
+}
+
+/// Why the host's files could not be read or kept.
+struct HostFault(EngineError);
+
+impl From<std::io::Error> for HostFault {
+    fn from(cause: std::io::Error) -> Self {
+        Self(unreadable_host(&cause))
+    }
+}
+
+fn unreadable_host(cause: &dyn std::fmt::Display) -> EngineError {
+    EngineError::configuration("environment/host", cause.to_string(), "the host's own programs must be readable")
 }
 
 fn open_file(file: &ClosureFile) -> std::io::Result<NewFile> {

@@ -144,7 +144,7 @@ impl ClosureError {
 pub fn host_closure() -> Result<Vec<ClosureFile>, ClosureError> {
     let mut closure = Closure::default();
     for name in LIBRARIES {
-        match find_library(name) {
+        match closure.find_library(name) {
             Some(path) => closure.add_with_needs(&path, &path)?,
             None if LIBRARIES_OPTIONAL.contains(&name) => {}
             None => {
@@ -230,10 +230,6 @@ fn find_program(name: &str) -> Option<PathBuf> {
     ["/usr/bin", "/bin"].iter().map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
 }
 
-fn find_library(name: &str) -> Option<PathBuf> {
-    LIBRARY_FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| is_library(path))
-}
-
 /// A library of this machine's architecture; `/usr/lib` may hold others (and linker scripts).
 fn is_library(path: &Path) -> bool {
     elf::linkage(path).is_ok_and(|linkage| linkage.is_some())
@@ -244,6 +240,8 @@ struct Closure {
     /// By target.
     files: BTreeMap<PathBuf, ClosureFile>,
     examined: BTreeSet<PathBuf>,
+    /// Where names were found in the system's folders: nearly every program asks for the same ones.
+    libraries: BTreeMap<String, Option<PathBuf>>,
 }
 
 impl Closure {
@@ -272,8 +270,7 @@ impl Closure {
                 self.add(real, PathBuf::from(interpreter), false);
             }
             for name in &linkage.needed {
-                let found = resolve(name, &linkage, &path);
-                let Some(found) = found else {
+                let Some(found) = self.resolve(name, &linkage, &path) else {
                     return Err(ClosureError::Missing { what: format!("{name} (needed by {})", path.display()) });
                 };
                 let real = fs::canonicalize(&found).map_err(reading(&found))?;
@@ -286,21 +283,30 @@ impl Closure {
         Ok(())
     }
 
+    /// Where the loader will find the name: the file's own search path, then the system's folders.
+    fn resolve(&mut self, name: &str, linkage: &Linkage, asking: &Path) -> Option<PathBuf> {
+        let origin = asking.parent().and_then(Path::to_str).unwrap_or("/");
+        let own = linkage.search.iter().filter(|folder| !folder.is_empty()).find_map(|folder| {
+            let folder = folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin);
+            // The sandbox takes no `..`: the folder as it really is, which is where the mount will stand too.
+            let folder = fs::canonicalize(folder).ok()?;
+            Some(folder.join(name)).filter(|path| is_library(path))
+        });
+        own.or_else(|| self.find_library(name))
+    }
+
+    fn find_library(&mut self, name: &str) -> Option<PathBuf> {
+        if let Some(known) = self.libraries.get(name) {
+            return known.clone();
+        }
+        let found = LIBRARY_FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| is_library(path));
+        self.libraries.insert(name.to_owned(), found.clone());
+        found
+    }
+
     fn done(self) -> Vec<ClosureFile> {
         self.files.into_values().collect()
     }
-}
-
-/// Where the loader will find the name: the file's own search path, then the system's folders.
-fn resolve(name: &str, linkage: &Linkage, asking: &Path) -> Option<PathBuf> {
-    let origin = asking.parent().and_then(Path::to_str).unwrap_or("/");
-    let own = linkage.search.iter().filter(|folder| !folder.is_empty()).find_map(|folder| {
-        let folder = folder.replace("${ORIGIN}", origin).replace("$ORIGIN", origin);
-        // The sandbox takes no `..`: the folder as it really is, which is where the mount will stand too.
-        let folder = fs::canonicalize(folder).ok()?;
-        Some(folder.join(name)).filter(|path| is_library(path))
-    });
-    own.or_else(|| find_library(name))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Remembers the digest of an interpreter whose files have not been touched.
+//! Remembers digests of files of the host that have not been touched: an interpreter's, and those of the environment `host`.
 //!
-//! in: candidates, a folder of the user's state (where trust files live: who can write there decides more than this); out: [`Interpreter`].
+//! in: files, a folder of the user's state (where trust files live: who can write there decides more than this); out: their digest.
 //! **Invariant:** a remembered digest is used only if every file still has the device, inode, size, mode and times (ctime too, which no
 //! program can set) that it had before and after it was hashed.
 
@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use seaworthy_core::digest::{Digest, Hasher};
+use seaworthy_sandbox::ClosureFile;
 
 use super::cache::{make_private, random_name};
 use super::error::EnvironmentError;
@@ -22,7 +23,7 @@ pub fn find_interpreter_remembered(candidates: &[PathBuf], memo_dir: &Path) -> R
     find_with(candidates, &mut |interpreter| {
         let before = signature(interpreter)?;
         let place = memo_dir.join(format!("python-{}", before.hex()));
-        if let Some(known) = fs::read_to_string(&place).ok().and_then(|text| text.trim().parse().ok()) {
+        if let Some(known) = recall(&place) {
             return Ok(known);
         }
         let digest = digest_of(interpreter)?;
@@ -32,6 +33,39 @@ pub fn find_interpreter_remembered(candidates: &[PathBuf], memo_dir: &Path) -> R
         }
         Ok(digest)
     })
+}
+
+/// What `hash` finds of the closure's files, or what it found when last they were as they are now and `holds` still takes it.
+pub fn host_files_remembered<E: From<std::io::Error>>(
+    closure: &[ClosureFile],
+    memo_dir: &Path,
+    holds: impl FnOnce(&Digest) -> bool,
+    hash: impl FnOnce() -> Result<Digest, E>,
+) -> Result<Digest, E> {
+    let before = closure_signature(closure)?;
+    let place = memo_dir.join(format!("host-{}", before.hex()));
+    if let Some(known) = recall(&place).filter(holds) {
+        return Ok(known);
+    }
+    let digest = hash()?;
+    if closure_signature(closure)? == before {
+        // not remembering costs time, nothing else
+        let _ = remember(memo_dir, &place, &digest);
+    }
+    Ok(digest)
+}
+
+fn recall(place: &Path) -> Option<Digest> {
+    fs::read_to_string(place).ok()?.trim().parse().ok()
+}
+
+fn closure_signature(closure: &[ClosureFile]) -> std::io::Result<Digest> {
+    let mut hasher = Hasher::new();
+    for file in closure.iter().filter(|file| !file.is_dir) {
+        hasher.update(format!("{} from\n", file.target.display()).as_bytes());
+        note(&file.source, &mut hasher)?;
+    }
+    Ok(hasher.finish())
 }
 
 fn remember(memo_dir: &Path, place: &Path, digest: &Digest) -> Result<(), EnvironmentError> {

@@ -25,7 +25,7 @@ pub use digest::{LAYOUT, environment_digest};
 pub use error::EnvironmentError;
 pub use host::HostFiles;
 pub use interpreter::{Interpreter, find_interpreter};
-pub use memo::find_interpreter_remembered;
+pub use memo::{find_interpreter_remembered, host_files_remembered};
 pub use provision::{Environment, IndexSettings, Provision, Resolved, provision, resolve};
 pub use requirements::{Requirement, Requirements, normalise};
 pub use setting::Setting;

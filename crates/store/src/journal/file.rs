@@ -42,6 +42,8 @@ pub(super) struct JournalFile {
     file: File,
     tail: Tail,
     writable: bool,
+    /// What was read at opening, for the first who asks, and how far that went.
+    opened: Option<(Vec<Record>, u64)>,
 }
 
 impl JournalFile {
@@ -53,11 +55,13 @@ impl JournalFile {
         let path = dir.join(FILE_NAME);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(CWD, &path, flags, Mode::RUSR | Mode::WUSR).map_err(fault("open", &path))?;
-        let mut journal = Self { path, file: File::from(file), tail: Tail::start(), writable: true };
+        let mut journal = Self { path, file: File::from(file), tail: Tail::start(), writable: true, opened: None };
+        let mut records = Vec::new();
         journal.locked(|journal| {
             journal.title(dir)?;
-            journal.catch_up(&mut |_| {})
+            journal.catch_up(&mut |record| records.push(record))
         })?;
+        journal.opened = Some((records, journal.tail.offset));
         Ok(journal)
     }
 
@@ -65,7 +69,7 @@ impl JournalFile {
         let path = dir.join(FILE_NAME);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(CWD, &path, flags, Mode::empty()).map_err(fault("open", &path))?;
-        Ok(Self { path, file: File::from(file), tail: Tail::start(), writable: false })
+        Ok(Self { path, file: File::from(file), tail: Tail::start(), writable: false, opened: None })
     }
 
     pub(super) fn append(&mut self, records: &[Record], wait: bool) -> Result<u64, JournalError> {
@@ -76,6 +80,14 @@ impl JournalFile {
             journal.catch_up(&mut |_| {})?;
             journal.write(records, wait)
         })
+    }
+
+    /// All records. Those that opening has just read and verified are not read again, unless something was appended since.
+    pub(super) fn records(&mut self) -> Result<Vec<Record>, JournalError> {
+        match self.opened.take() {
+            Some((records, offset)) if self.length()? == offset => Ok(records),
+            _ => self.load(),
+        }
     }
 
     /// Reads everything from the start; another process may be appending, so under the lock.

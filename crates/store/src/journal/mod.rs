@@ -139,7 +139,12 @@ impl Journal {
         self.lock().append(records, false)
     }
 
-    /// All records, the whole chain verified.
+    /// All records, verified when they were read: at opening, if nothing was appended since.
+    pub fn records(&self) -> Result<Vec<Record>, JournalError> {
+        self.lock().records()
+    }
+
+    /// All records, read and verified now.
     pub fn load(&self) -> Result<Vec<Record>, JournalError> {
         self.lock().load()
     }

@@ -53,6 +53,12 @@ impl LogReader {
         Self::look(&folder)
     }
 
+    /// The state of `note`, the checkpoint file's, whose files are all written.
+    pub(super) fn at(folder: &Arc<Folder>, note: String) -> Result<Self, LogError> {
+        let (checkpoint, _) = Checkpoint::parse(note.as_bytes())?;
+        Ok(Self { files: Files::with_wal(folder.clone(), from_wal), note, checkpoint, behind: false })
+    }
+
     fn look(folder: &Arc<Folder>) -> Result<Self, LogError> {
         // while a writer works, the last record may not be durable yet: only what the checkpoint file says may be relied on
         let (writing, _lock) = folder.lock_out_writers();

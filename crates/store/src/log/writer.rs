@@ -31,8 +31,8 @@ use crate::barrier;
 
 /// Name of the checkpoint file.
 pub(super) const CHECKPOINT: &str = "checkpoint";
-/// Bytes of the `wal` beyond which all files are made durable and it starts anew.
-const WAL_BYTES_MAX: u64 = if cfg!(test) { 256 * 1024 } else { 8 * 1024 * 1024 };
+/// Bytes of the `wal` beyond which all files are made durable and it starts anew: every opening reads it whole.
+const WAL_BYTES_MAX: u64 = if cfg!(test) { 256 * 1024 } else { 1024 * 1024 };
 /// Bytes of entries and bundles that one group commit gathers; a single call may bring more.
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// From this many files on, one sync of the whole file system is cheaper than one a file.
@@ -146,13 +146,22 @@ impl Log {
 
     /// A consistent view of the log as it is now, for proofs and verification.
     pub fn snapshot(&self) -> Result<Arc<LogReader>, LogError> {
-        let behind = self.state.lock().unwrap_or_else(PoisonError::into_inner).behind;
+        let (behind, ours) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.behind, state.checkpoint.clone())
+        };
         let now = self.folder.read(CHECKPOINT)?;
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(reader) = view.as_ref().filter(|reader| !behind && Some(reader.note().as_bytes()) == now.as_deref()) {
             return Ok(reader.clone());
         }
-        let reader = Arc::new(LogReader::open(&self.dir)?);
+        // what this handle wrote last, and nobody after it, stands in the files whole: the `wal` need not be read for it
+        let reader = if !behind && now.as_deref() == Some(ours.as_bytes()) {
+            LogReader::at(&self.folder, ours)?
+        } else {
+            LogReader::open(&self.dir)?
+        };
+        let reader = Arc::new(reader);
         *view = Some(reader.clone());
         Ok(reader)
     }
