@@ -78,7 +78,7 @@ pub(crate) enum Command {
     /// Check, test and mutate gates
     #[command(subcommand)]
     Policy(Policy),
-    /// List, create and rotate keys
+    /// List, create, rotate and name keys
     #[command(subcommand)]
     Keys(Keys),
     /// The index of runs and models
@@ -305,6 +305,20 @@ pub(crate) enum Keys {
     Rotate {
         /// user, runner or root
         role: String,
+    },
+    /// Give a principal's opaque id a name that only you see, or list the names you gave
+    #[command(
+        after_help = "Examples:\n  seaworthy keys name                                      all names\n  seaworthy keys name user:p-659a8bd9ce83aab6 'Ada Lovelace'\n  seaworthy keys name user:p-659a8bd9ce83aab6 --forget"
+    )]
+    Name {
+        /// Id as `runs show` and `trust export` show it (default: list all)
+        id: Option<String>,
+        /// Name shown before the id; kept in your configuration folder, never in a workspace
+        #[arg(conflicts_with = "forget")]
+        name: Option<String>,
+        /// Erase the name
+        #[arg(long, requires = "id")]
+        forget: bool,
     },
 }
 

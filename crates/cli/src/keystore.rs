@@ -18,6 +18,7 @@ use seaworthy_trust::keys::{
 use seaworthy_trust::transparency;
 
 use crate::failure::Failure;
+use crate::names::Names;
 use crate::settings::Settings;
 
 /// All roles, with the names of their files.
@@ -30,12 +31,20 @@ pub(crate) struct Keystore {
     dir: PathBuf,
     workspace_id: String,
     environment: String,
+    config_dir: PathBuf,
+    os_user: Option<String>,
 }
 
 impl Keystore {
     pub(crate) fn new(settings: &Settings, workspace_id: &str, environment: &Name) -> Self {
         let dir = settings.config_dir.join(workspace_id).join(environment.as_str());
-        Self { dir, workspace_id: workspace_id.to_owned(), environment: environment.to_string() }
+        Self {
+            dir,
+            workspace_id: workspace_id.to_owned(),
+            environment: environment.to_string(),
+            config_dir: settings.config_dir.clone(),
+            os_user: settings.os_user.clone(),
+        }
     }
 
     /// Origin line of the log's checkpoints.
@@ -89,7 +98,16 @@ impl Keystore {
         if !self.trust_path().is_file() {
             self.write_trust(&self.fresh_trust()?)?;
         }
+        if created.contains(&"user") {
+            self.name_user()?;
+        }
         Ok(created)
+    }
+
+    /// A new id reads as its own user's name, for this user alone.
+    fn name_user(&self) -> Result<(), Failure> {
+        let Some(name) = &self.os_user else { return Ok(()) };
+        Names::read(&self.config_dir)?.set_default(&self.user()?.0, name)
     }
 
     fn put(&self, role: KeyRole, name: &str, seal: &mut Sealing<'_>) -> Result<PublicKey, Failure> {

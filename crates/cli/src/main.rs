@@ -9,6 +9,7 @@ mod example;
 mod failure;
 mod keystore;
 mod last_seen;
+mod names;
 mod open;
 mod ports;
 mod render;

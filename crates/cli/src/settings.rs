@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) pythons: Vec<PathBuf>,
     /// Index, certificates and proxy of the package index, passed on explicitly.
     pub(crate) index: IndexSettings,
+    /// The name of this user on this machine: a first name for their own id, and nothing that is believed.
+    pub(crate) os_user: Option<String>,
     /// stderr is a terminal that understands escapes.
     pub(crate) terminal: bool,
 }
@@ -48,6 +50,7 @@ impl Settings {
             state_dir: folder("XDG_STATE_HOME", ".local/state"),
             cache_dir: folder("XDG_CACHE_HOME", ".cache"),
             config_dir,
+            os_user: account_name().or_else(|| variable("USER")),
             pythons: pythons(&variable("PATH").unwrap_or_default()),
             index: index_settings(&home),
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && variable("TERM").is_some_and(|term| term != "dumb"),
@@ -76,6 +79,18 @@ impl Settings {
 #[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What `/etc/passwd` calls the user that this process runs as.
+fn account_name() -> Option<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid && !name.is_empty()).then(|| name.to_owned())
+    })
 }
 
 /// Interpreters on `$PATH`. A shim (pyenv, asdf) is a script, not an interpreter: what it stands for is looked up by the environment module.

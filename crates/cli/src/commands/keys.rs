@@ -1,4 +1,4 @@
-//! `seaworthy keys`: list, create, rotate.
+//! `seaworthy keys`: list, create, rotate, name.
 
 use std::path::Path;
 
@@ -10,11 +10,15 @@ use crate::arguments::{Confinement, Keys};
 use crate::commands::load;
 use crate::failure::Failure;
 use crate::keystore::{Keystore, ROLES};
+use crate::names::Names;
 use crate::open;
 use crate::render;
 use crate::settings::Settings;
 
 pub(crate) fn run(settings: &Settings, command: &Keys) -> Result<u8, Failure> {
+    if let Keys::Name { id, name, forget } = command {
+        return rename(settings, id.as_deref(), name.as_deref(), *forget);
+    }
     let dir = settings.workspace_dir(None)?;
     let keystore = keystore(settings, &dir)?;
     match command {
@@ -42,6 +46,26 @@ pub(crate) fn run(settings: &Settings, command: &Keys) -> Result<u8, Failure> {
             }
         }
         Keys::Rotate { role } => rotate(settings, &dir, &keystore, role)?,
+        Keys::Name { .. } => {}
+    }
+    Ok(0)
+}
+
+/// Lists, gives or erases names of principals; nothing but the user's own table is read or written.
+fn rename(settings: &Settings, id: Option<&str>, name: Option<&str>, forget: bool) -> Result<u8, Failure> {
+    let mut names = Names::read(&settings.config_dir)?;
+    match (id, name) {
+        (Some(id), Some(name)) => names.set(id, name)?,
+        (Some(id), None) if forget => {
+            if !names.forget(id)? {
+                render::note(&format!("`{id}` had no name"));
+            }
+        }
+        (Some(id), None) => {
+            return Err(Failure::usage(format!("`{id}` needs a name"), format!("`seaworthy keys name {id} 'Ada Lovelace'`, or --forget")));
+        }
+        (None, _) if settings.json => render::json(names.entries()),
+        (None, _) => names.entries().iter().for_each(|(id, name)| render::line(&format!("{name} ({id})"))),
     }
     Ok(0)
 }

@@ -37,9 +37,9 @@ pub(crate) fn run(settings: &Settings, arguments: &Verify) -> Result<u8, Failure
     let report = attest::verify_chain(&reading.log, &reading.artifacts, &trust, &reference, &options);
     let local = if reference == Reference::Log { audit(&reading) } else { Vec::new() };
     if settings.json {
-        render::json(&json!({"report": report, "local": local}));
+        render::json(&json!({"ok": report.ok && local.is_empty(), "report": report, "local": local}));
     } else {
-        render::chain(&report, &local);
+        render::chain(settings, &report, &local);
     }
     if !report.ok || !local.is_empty() {
         return Ok(INTEGRITY);
@@ -53,7 +53,10 @@ pub(crate) fn run(settings: &Settings, arguments: &Verify) -> Result<u8, Failure
 
 /// What the chain does not cover: store, tiles, journal, index, workspace id; every file of the state folder.
 fn audit(reading: &Reading) -> Vec<StoreFault> {
-    let mut faults = reading.artifacts.audit().unwrap_or_else(|e| vec![unreadable("store", &e)]);
+    let mut faults = reading.artifacts.audit().unwrap_or_else(|e| vec![unreadable("", &e)]);
+    for fault in &mut faults {
+        fault.path = format!("store/{}", fault.path).trim_end_matches('/').to_owned();
+    }
     let log = seaworthy_store::log::audit(&reading.paths.log);
     faults.extend(log.into_iter().map(|fault| StoreFault::new(format!("log/{}", fault.file), FaultKind::Corrupt, fault.detail)));
     match Journal::open_read_only(&reading.paths.journal) {

@@ -3,6 +3,7 @@
 //! **Invariant:** the only place that prints. Text that came from elsewhere is stripped of control characters.
 
 mod diagnostics;
+mod model;
 mod progress;
 mod tables;
 mod tree;
@@ -10,11 +11,12 @@ mod tree;
 use std::io::Write as _;
 
 pub(crate) use diagnostics::diagnostics;
+pub(crate) use model::ModelPage;
 pub(crate) use progress::progress;
 use seaworthy_engine::progress::StepState;
 use seaworthy_engine::report::RunReport;
 use serde::Serialize;
-pub(crate) use tables::{model, models, run, runs};
+pub(crate) use tables::{models, run, runs};
 pub(crate) use tree::{chain, lineage};
 
 use crate::failure::Failure;

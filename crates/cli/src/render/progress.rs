@@ -50,8 +50,13 @@ impl Progress for Lines {
 
 fn describe(update: &StepUpdate) -> String {
     let seconds = Duration::from_millis(update.elapsed_ms).as_secs_f64();
-    let code = update.code.as_ref().map(|code| format!(" [{code}]")).unwrap_or_default();
-    format!("{seconds:>7.2}s  {:<20} {:<11}{code} {}", update.step, state_name(update.state), render::clean(&update.detail))
+    format!("{seconds:>7.2}s  {:<20} {}", update.step, progress_of(update))
+}
+
+/// A fault is told once, with its hint, when the run has ended: here its code stands for it.
+fn progress_of(update: &StepUpdate) -> String {
+    let said = update.code.as_ref().map_or_else(|| update.detail.clone(), |code| format!("[{code}]"));
+    format!("{:<11} {}", state_name(update.state), render::clean(&said))
 }
 
 const fn state_name(state: StepState) -> &'static str {
@@ -95,8 +100,7 @@ impl Progress for Live {
     fn step(&self, update: &StepUpdate) {
         let Ok(bars) = self.bars.lock() else { return };
         let Some(bar) = bars.get(&update.step) else { return };
-        let code = update.code.as_ref().map(|code| format!(" [{code}]")).unwrap_or_default();
-        let message = format!("{:<11}{code} {}", state_name(update.state), render::clean(&update.detail));
+        let message = progress_of(update);
         match update.state {
             StepState::Authorizing => {
                 bar.reset_elapsed();

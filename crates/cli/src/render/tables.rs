@@ -1,8 +1,9 @@
 //! Tables: runs, models.
 
 use seaworthy_core::attestation::time::Timestamp;
-use seaworthy_store::catalog::{ModelSummary, ModelVersion, RunDetail, RunSummary};
+use seaworthy_store::catalog::{ModelSummary, RunDetail, RunSummary};
 
+use crate::names::Names;
 use crate::render;
 use crate::settings::Settings;
 
@@ -24,8 +25,10 @@ pub(crate) fn run(settings: &Settings, run: &RunDetail) {
         render::json(run);
         return;
     }
+    let names = Names::of(settings);
     let summary = &run.summary;
-    render::line(&format!("run {} {} asked for by {} at {}", summary.run, summary.state, summary.principal, Timestamp(summary.started_ms)));
+    let asked = format!("run {} {} asked for by {} at {}", summary.run, summary.state, summary.principal, Timestamp(summary.started_ms));
+    render::line(&names.spell(&asked));
     for attempt in &run.attempts {
         let took = match (attempt.started_ms, attempt.ended_ms) {
             (Some(started), Some(ended)) => {
@@ -57,10 +60,8 @@ pub(crate) fn run(settings: &Settings, run: &RunDetail) {
         }
     }
     for denial in &run.denials {
-        render::line(&render::clean(&format!(
-            "  denied [leaf {}]: {} {} {}",
-            denial.index, denial.principal, denial.action, denial.resource
-        )));
+        let denied = format!("  denied [leaf {}]: {} {} {}", denial.index, denial.principal, denial.action, denial.resource);
+        render::line(&names.spell(&denied));
     }
 }
 
@@ -75,48 +76,4 @@ pub(crate) fn models(settings: &Settings, models: &[ModelSummary]) {
         let aliases: Vec<String> = model.aliases.iter().map(|(alias, version)| format!("{alias} → {version}")).collect();
         render::line(&format!("{}  versions {}  {}", model.model, versions.join(", "), aliases.join(", ")));
     }
-}
-
-/// One model version.
-pub(crate) fn model(settings: &Settings, model: &ModelVersion) {
-    if settings.json {
-        render::json(model);
-        return;
-    }
-    render::line(&format!("model {}@{}  artifact {}", model.model, model.version, model.digest));
-    let responsible = model.responsible.as_deref().unwrap_or("unknown");
-    render::line(&format!(
-        "  registered {} by {} [leaf {}], run asked for by {responsible}",
-        Timestamp(model.registered_ms),
-        model.principal,
-        model.index
-    ));
-    render::line(&format!("  aliases {}", model.aliases.join(", ")));
-    render::line(&format!("  trained by {}, validated by {}", model.trained_by, model.validated_by));
-    for data in &model.trained_on {
-        let signatures = model.training_signatures.get(&data.digest.hex()).map_or(0, Vec::len);
-        render::line(&format!("  trained on {} {} ({signatures} signed statements)", data.name, data.digest.short()));
-    }
-    for (name, value) in &model.metrics {
-        render::line(&format!("  {name} {value}"));
-    }
-    if let Some(score) = model.score {
-        render::line(&format!("  integrity score {score:.4}"));
-    }
-    for gate in &model.gates {
-        let verdict = if gate.decision.pass { "passed" } else { "denied" };
-        render::line(&format!("  gate {} {verdict} [leaf {}]", gate.decision.gate, gate.index));
-        for (name, check) in &gate.decision.checks {
-            render::line(&render::clean(&format!(
-                "    {} {name}: {} (wanted {})",
-                if check.pass { "ok  " } else { "FAIL" },
-                check.got,
-                check.want
-            )));
-        }
-    }
-    for deployment in &model.deployments {
-        render::line(&format!("  deployment release {} {} [leaf {}]", deployment.release, deployment.state, deployment.index));
-    }
-    render::line(&format!("  model.sig {}  approval {}", model.signature, model.approval));
 }

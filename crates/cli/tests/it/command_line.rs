@@ -115,3 +115,74 @@ fn a_rotated_key_signs_what_follows_and_the_old_one_keeps_what_it_signed() {
     assert_eq!(tiny.events_of("key.changed").len(), 2);
     tiny.refused(&["keys", "rotate", "log"], 2, "a log's key is its identity");
 }
+
+#[test]
+fn a_name_is_shown_beside_its_id_and_stands_in_no_file_of_the_workspace() {
+    let tiny = Tiny::new();
+    tiny.ok(&["run", "workflow.yaml"]);
+    let run = crate::spine::run_id(&tiny);
+    let id = tiny.events_of("run.started")[0]["principal"].as_str().unwrap().to_owned();
+    // a new id is known by the name of its own user's account
+    let account = std::process::Command::new("id").arg("-un").output().unwrap();
+    let account = String::from_utf8_lossy(&account.stdout).trim().to_owned();
+    assert_eq!(tiny.ok(&["keys", "name"]).stdout.trim(), format!("{account} ({id})"));
+
+    tiny.ok(&["keys", "name", &id, "Ada Lovelace"]);
+    let named = format!("Ada Lovelace ({id})");
+    let reference = format!("run:{run}");
+    for command in [vec!["runs", "show", &run], vec!["lineage", "show", &reference], vec!["verify", &reference]] {
+        let shown = tiny.ok(&command).stdout;
+        assert!(shown.contains(&named), "{command:?}\n{shown}");
+        let mut as_json = command.clone();
+        as_json.push("--json");
+        assert!(!tiny.ok(&as_json).stdout.contains("Lovelace"), "{command:?}: names are for people");
+    }
+    for file in tiny.state_files() {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(8).any(|part| part == b"Lovelace"), "{} holds the name", file.display());
+    }
+
+    tiny.ok(&["keys", "name", &id, "--forget"]);
+    assert!(!tiny.ok(&["runs", "show", &run]).stdout.contains("Lovelace"));
+    tiny.refused(&["keys", "name", "somebody", "Ada"], 2, "is no id of a principal");
+    tiny.refused(&["keys", "name", &id], 2, "needs a name");
+    tiny.refused(&["keys", "name", &id, "A\u{1b}[31m"], 2, "cannot be shown");
+}
+
+#[test]
+fn a_step_that_leaves_no_outputs_tells_its_fault_once() {
+    let tiny = Tiny::new();
+    tiny.write("src/total.sh", b"true\n");
+    tiny.ok(&["lock", "--update", "code:src/"]);
+    let failed = tiny.refused(&["run", "workflow.yaml"], 1, "step/output-missing");
+    assert_eq!(failed.stderr.matches("wrote nothing to output `total`").count(), 1, "{}", failed.stderr);
+    assert_eq!(failed.stderr.matches("hint:").count(), 1, "{}", failed.stderr);
+}
+
+#[test]
+fn a_fault_of_the_store_is_told_first_and_once_and_nothing_above_it_says_ok() {
+    let tiny = Tiny::new();
+    tiny.ok(&["run", "workflow.yaml"]);
+    // control: without the fault every line says what was proven
+    let good = tiny.ok(&["verify", "log"]).stdout;
+    assert!(good.starts_with("ok   log: verified"), "{good}");
+    let blob = tiny.state_files().into_iter().find(|file| file.starts_with(tiny.state().join("store/blobs"))).unwrap();
+    let mut bytes = std::fs::read(&blob).unwrap();
+    bytes[0] ^= 1;
+    crate::flips::overwrite(&blob, &bytes);
+    // both streams as a terminal shows them
+    let shell = format!("{} verify log 2>&1", env!("CARGO_BIN_EXE_seaworthy"));
+    let mut command = tiny.command(&[]);
+    let environment: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap_or_default().to_owned())).collect();
+    command = std::process::Command::new("sh");
+    let output = command.args(["-c", &shell]).current_dir(&tiny.dir).envs(environment).output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(4), "{shown}");
+    let path = blob.strip_prefix(tiny.state()).unwrap().display().to_string();
+    assert!(shown.starts_with(&format!("error[verify/state]: `{path}`")), "{shown}");
+    assert_eq!(shown.matches(&path).count(), 1, "{shown}");
+    assert!(shown.contains("FAIL log: not verified") && shown.contains("state: 1 file told above"), "{shown}");
+    assert!(shown.trim_end().ends_with("NOT VERIFIED"), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&tiny.refused(&["verify", "log", "--json"], 4, "").stdout).unwrap();
+    assert_eq!(json["ok"], false);
+}

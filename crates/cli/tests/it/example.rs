@@ -21,8 +21,28 @@ fn the_demo_ends_in_a_certified_model() {
     assert!(verified.stdout.contains("trust: file"), "{}", verified.stdout);
     assert!(verified.stdout.contains("s3://data-lake/raw/"), "the chain ends at its source:\n{}", verified.stdout);
     let shown = demo.ok(&["models", "show", "employment@1"]).stdout;
-    for text in ["gate model_performance passed", "integrity score 1.0000", "pending-canary", "aliases candidate"] {
-        assert!(shown.contains(text), "no `{text}` in:\n{shown}");
+    let lines: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+    let rows: [&[&str]; 9] = [
+        &["aliases", "candidate"],
+        &["responsible", "engineer"],
+        &["metric", "value", "95", "%", "interval", "unit", "n"],
+        &["accuracy", "0."],
+        &["integrity", "score", "1.0000"],
+        &["performance", "1.0000", "1.0000", "bound", "0.0500,", "measured"],
+        &["gate", "model_performance", "passed:", "17", "of", "17", "checks,"],
+        &["signed", "by", "spiffe://"],
+        &["deployment", "release", "1", "pending-canary"],
+    ];
+    for row in rows {
+        let found = lines.iter().any(|line| line.len() >= row.len() && line.iter().zip(row).all(|(said, want)| said.starts_with(want)));
+        assert!(found, "no line {row:?} in:\n{shown}");
+    }
+    assert!(!shown.contains(['{', '}']), "raw json is for --json:\n{shown}");
+    let json: serde_json::Value = serde_json::from_str(&demo.ok(&["models", "show", "employment@1", "--json"]).stdout).unwrap();
+    let accuracy = json["metrics"]["performance"]["metrics"]["accuracy"]["value"].as_f64().unwrap();
+    assert!(shown.contains(&format!("{accuracy:.4}")), "{accuracy} in:\n{shown}");
+    for output in json["trained_on"].as_array().unwrap() {
+        assert!(shown.contains(output["digest"].as_str().unwrap()), "{output} in:\n{shown}");
     }
     let lineage = demo.ok(&["lineage", "show", "model:employment@candidate"]).stdout;
     for text in ["train_model", "preprocess/train", "ingest_data"] {

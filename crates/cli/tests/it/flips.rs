@@ -74,7 +74,7 @@ fn place_in(path: &std::path::Path, len: usize) -> usize {
 }
 
 /// Blobs are read-only files: the attacker is the file system's owner.
-fn overwrite(path: &std::path::Path, bytes: &[u8]) {
+pub(crate) fn overwrite(path: &std::path::Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).unwrap().permissions();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();

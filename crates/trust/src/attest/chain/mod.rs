@@ -255,7 +255,8 @@ impl Walker<'_> {
     /// The first line of the answer, and the steps to begin with.
     fn start(&mut self, reference: &Reference) -> Evidence {
         match reference {
-            Reference::Log => Evidence::ok("log", "every leaf and statement as above"),
+            Reference::Log if self.faults.is_empty() => Evidence::ok("log", "every leaf and statement as above"),
+            Reference::Log => Evidence { status: Status::Fail, ..Evidence::ok("log", "not every leaf and statement holds") },
             Reference::Model { model, which } => self.model(model, which),
             Reference::Run(run) => self.run(run),
             Reference::Artifact(artifact) => self.known_artifact(artifact),
@@ -326,7 +327,11 @@ impl Walker<'_> {
             statements: u64::try_from(self.log.statements.len()).unwrap_or(u64::MAX),
             blobs: self.hashed.count,
             bytes: self.hashed.bytes,
-            evidence: Evidence { detail: (if ok { "verified" } else { "not verified" }).to_owned(), ..line },
+            evidence: if ok {
+                Evidence { detail: "verified".to_owned(), ..line }
+            } else {
+                Evidence { status: Status::Fail, detail: "not verified".to_owned(), ..line }
+            },
             faults: self.faults,
         }
     }
