@@ -78,7 +78,7 @@ pub(crate) enum Command {
     /// Check, test and mutate gates
     #[command(subcommand)]
     Policy(Policy),
-    /// List, create, rotate and name keys
+    /// List, create, rotate, revoke and name keys
     #[command(subcommand)]
     Keys(Keys),
     /// The index of runs and models
@@ -301,10 +301,25 @@ pub(crate) enum Keys {
         #[arg(long)]
         passphrase: bool,
     },
-    /// Replace a key; the old one stays valid for what it signed
+    /// Replace a key; the old one stays valid for what it signed, and for nothing after
+    #[command(after_help = "Example:\n  seaworthy keys rotate runner")]
     Rotate {
         /// user, runner or root
         role: String,
+    },
+    /// Have the root key say in the log that a key counts no more; a present key is rotated first
+    #[command(
+        after_help = "Examples:\n  seaworthy keys revoke 29d4bba895bb --reason 'laptop stolen'\n  seaworthy keys revoke 29d4bba895bb --from 120    what it signed from leaf 120 on counts no more either"
+    )]
+    Revoke {
+        /// The key's digest as `trust export` shows it, or the beginning of it
+        key: String,
+        /// Why, one line without names of people: it stands in the log for ever
+        #[arg(long, value_name = "TEXT", default_value = "unspecified")]
+        reason: String,
+        /// The first leaf at which it counts no more (default: the revocation's own)
+        #[arg(long, value_name = "LEAF")]
+        from: Option<u64>,
     },
     /// Give a principal's opaque id a name that only you see, or list the names you gave
     #[command(

@@ -3,8 +3,10 @@
 //! in: the configuration folder; out: a signer, public keys, the trust file.
 //! **Invariant:** private keys are age files of mode 0600; a passphrase is read from the terminal once a process, never from the environment.
 
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use seaworthy_core::digest::hex_encode;
 use seaworthy_core::id::Name;
@@ -25,6 +27,9 @@ use crate::settings::Settings;
 pub(crate) const ROLES: [(KeyRole, &str); 4] =
     [(KeyRole::User, "user"), (KeyRole::Runner, "runner"), (KeyRole::Log, "log"), (KeyRole::Root, "root")];
 
+/// Characters of a key's hint that name it.
+const HINT_CHARS_MIN: usize = 8;
+
 /// The key folder of one workspace environment.
 #[derive(Debug, Clone)]
 pub(crate) struct Keystore {
@@ -33,6 +38,8 @@ pub(crate) struct Keystore {
     environment: String,
     config_dir: PathBuf,
     os_user: Option<String>,
+    /// A lock on the key folder, held as long as keys are open: nobody changes a key that a run is signing with.
+    held: Arc<OnceLock<File>>,
 }
 
 impl Keystore {
@@ -44,6 +51,7 @@ impl Keystore {
             environment: environment.to_string(),
             config_dir: settings.config_dir.clone(),
             os_user: settings.os_user.clone(),
+            held: Arc::default(),
         }
     }
 
@@ -110,19 +118,14 @@ impl Keystore {
         Names::read(&self.config_dir)?.set_default(&self.user()?.0, name)
     }
 
-    fn put(&self, role: KeyRole, name: &str, seal: &mut Sealing<'_>) -> Result<PublicKey, Failure> {
-        let key = PrivateKey::generate(role).map_err(|e| Failure::internal("keys/generate", e))?;
-        let pem = key.to_pkcs8_pem().map_err(|e| Failure::internal("keys/generate", e))?;
-        let sealed = seal.seal(pem.as_bytes())?;
-        let public = key.public();
-        let public_pem = public.to_pem().map_err(|e| Failure::internal("keys/generate", e))?;
-        write(&self.public_path(name), public_pem.as_bytes(), 0o644)?;
-        write(&self.key_path(name), &sealed, 0o600)?;
-        Ok(public)
+    fn put(&self, role: KeyRole, name: &str, seal: &mut Sealing<'_>) -> Result<(), Failure> {
+        NewKey::generate(role, seal)?.write(self, name)
     }
 
-    /// Replaces the key of `role`; the old file stays beside it, the old public key stays trusted for what it signed.
-    pub(crate) fn rotate(&self, role: &str, from_index: u64) -> Result<String, Failure> {
+    /// Replaces the key of `role` at leaf `index`: the old one is trusted for what it signed before, and for nothing after.
+    ///
+    /// The trust file goes first: stopped between the two, no key of this role is opened until it is rotated again.
+    pub(crate) fn rotate(&self, role: &str, index: u64) -> Result<String, Failure> {
         let Some((role, name)) = ROLES.into_iter().find(|(_, name)| *name == role && *name != "log") else {
             return Err(Failure::usage(
                 format!("no key called `{role}` can be rotated"),
@@ -130,19 +133,87 @@ impl Keystore {
             ));
         };
         let mut trust = self.trust()?.ok_or_else(|| missing_keys(&self.environment))?;
-        let old = self.public(name)?;
-        let old_hint = old.hint().map_err(|e| Failure::internal("keys/hint", e))?;
+        let old_hint = self.hint(name)?;
         let retired = self.dir.join("keys").join(format!("{name}.{}.age", old_hint.chars().take(12).collect::<String>()));
         let old_bytes = read(&self.key_path(name))?;
         write(&retired, &old_bytes, 0o600)?;
         let passphrase = !self.identity_path().is_file();
-        let public = self.put(role, name, &mut Sealing::new(self, passphrase))?;
-        let principal = self.principal(role, &public)?;
-        let entry = TrustedKey::new(role, principal, &public, from_index).map_err(|e| Failure::internal("keys/trust", e))?;
+        let new = NewKey::generate(role, &mut Sealing::new(self, passphrase))?;
+        let principal = self.principal(role, &new.public)?;
+        let entry = TrustedKey::new(role, principal, &new.public, index).map_err(|e| Failure::internal("keys/trust", e))?;
         let hint = entry.hint.clone();
+        trust.keys.iter_mut().filter(|key| key.hint == old_hint).for_each(|key| key.end_at(index));
         trust.keys.push(entry);
         self.write_trust(&trust)?;
+        new.write(self, name)?;
         Ok(hint)
+    }
+
+    /// Nobody else of this user's processes has keys open as long as this keystore lives; refused if one has.
+    pub(crate) fn hold_alone(&self) -> Result<(), Failure> {
+        match self.held()?.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(Failure::configuration(
+                "keys/in-use",
+                "a run or another command is signing with these keys",
+                "wait for it to end, or stop it with `seaworthy runs cancel`",
+            )),
+            Err(TryLockError::Error(e)) => Err(unwritable(&self.dir, &e)),
+        }
+    }
+
+    fn hold_with_others(&self) -> Result<(), Failure> {
+        match self.held()?.try_lock_shared() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::configuration("keys/in-use", "the keys are being changed right now", "run the command again"))
+            }
+            Err(TryLockError::Error(e)) => Err(unwritable(&self.dir, &e)),
+        }
+    }
+
+    fn held(&self) -> Result<&File, Failure> {
+        if let Some(file) = self.held.get() {
+            return Ok(file);
+        }
+        let folder = File::open(self.dir.join("keys")).map_err(|_| missing_keys(&self.environment))?;
+        Ok(self.held.get_or_init(|| folder))
+    }
+
+    /// Refuses to sign with a key that counts no more: every leaf of it would be a fault.
+    pub(crate) fn refuse_ended(&self, trust: &TrustRoot) -> Result<(), Failure> {
+        for name in ["user", "runner"] {
+            let hint = self.hint(name)?;
+            if let Some(until) = trust.keys.iter().find(|key| key.hint == hint).and_then(|key| key.until) {
+                let message = format!("your {name} key counts no more from leaf {until} on");
+                return Err(Failure::configuration("keys/ended", message, format!("`seaworthy keys rotate {name}` makes a new one")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The one key of the trust file that `given` begins the hint of, and that none of the roles uses any more.
+    pub(crate) fn revocable(&self, trust: &TrustRoot, given: &str) -> Result<TrustedKey, Failure> {
+        let named: Vec<&TrustedKey> =
+            trust.keys.iter().filter(|key| given.len() >= HINT_CHARS_MIN && key.hint.starts_with(given)).collect();
+        let [key] = named.as_slice() else {
+            let message = format!("{} keys of the trust file begin with `{given}`", named.len());
+            let hint = format!("give at least {HINT_CHARS_MIN} characters of a key's digest, as `seaworthy trust export` shows it");
+            return Err(Failure::usage(message, hint));
+        };
+        for (_, name) in ROLES {
+            if self.has(name) && self.hint(name)? == key.hint {
+                let message = format!("this is your present {name} key: nothing could be signed after its end");
+                let hint = format!("`seaworthy keys rotate {name}` first, then revoke it");
+                return Err(Failure::configuration("keys/present", message, hint));
+            }
+        }
+        Ok((*key).clone())
+    }
+
+    /// hex(sha256(PEM)) of the present key of a role.
+    fn hint(&self, name: &str) -> Result<String, Failure> {
+        self.public(name)?.hint().map_err(|e| Failure::internal("keys/hint", e))
     }
 
     pub(crate) fn public(&self, role: &str) -> Result<PublicKey, Failure> {
@@ -228,9 +299,19 @@ impl Keystore {
 
     /// Opens the keys that runs need: user, runner, log. The root key stays closed.
     pub(crate) fn signer(&self) -> Result<LocalSigner, Failure> {
+        self.hold_with_others()?;
+        self.open(|role| role != KeyRole::Root)
+    }
+
+    /// Opens the root key alone, for a revocation.
+    pub(crate) fn root_signer(&self) -> Result<LocalSigner, Failure> {
+        self.open(|role| role == KeyRole::Root)
+    }
+
+    fn open(&self, wanted: impl Fn(KeyRole) -> bool) -> Result<LocalSigner, Failure> {
         let mut signer = LocalSigner::new(self.origin(), runner_id(&self.workspace_id, &self.environment));
         let mut opening = Opening::new(self)?;
-        for (role, name) in ROLES.into_iter().filter(|(role, _)| *role != KeyRole::Root) {
+        for (role, name) in ROLES.into_iter().filter(|(role, _)| wanted(*role)) {
             if !self.has(name) {
                 return Err(missing_keys(&self.environment));
             }
@@ -243,6 +324,26 @@ impl Keystore {
                 signer.with_key(role, key).map_err(|e| Failure::configuration("keys/role", e.to_string(), "restore the key folder"))?;
         }
         Ok(signer)
+    }
+}
+
+/// A key that was made and sealed, not written yet.
+struct NewKey {
+    sealed: Vec<u8>,
+    public: PublicKey,
+}
+
+impl NewKey {
+    fn generate(role: KeyRole, seal: &mut Sealing<'_>) -> Result<Self, Failure> {
+        let key = PrivateKey::generate(role).map_err(|e| Failure::internal("keys/generate", e))?;
+        let pem = key.to_pkcs8_pem().map_err(|e| Failure::internal("keys/generate", e))?;
+        Ok(Self { sealed: seal.seal(pem.as_bytes())?, public: key.public() })
+    }
+
+    fn write(&self, keystore: &Keystore, name: &str) -> Result<(), Failure> {
+        let pem = self.public.to_pem().map_err(|e| Failure::internal("keys/generate", e))?;
+        write(&keystore.public_path(name), pem.as_bytes(), 0o644)?;
+        write(&keystore.key_path(name), &self.sealed, 0o600)
     }
 }
 

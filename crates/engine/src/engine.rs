@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::attestation::manifest::{self, Subject};
+use seaworthy_core::attestation::revocation::Revocation;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::{RunId, StepRunId};
@@ -208,6 +209,15 @@ impl Engine {
         let bundle = self.ports.signer.attest(&AttestRequest { role: KeyRole::User, statement: &statement, step: None })?;
         let public_key = self.ports.signer.public_key(KeyRole::User)?;
         self.record(&[Leaf::Attestation { bundle, public_key }]).map(drop)
+    }
+
+    /// Records what the root key revokes with its event, in one commit. The root key is no key of a run: it is handed in for this alone.
+    pub fn revoke_key(&self, root: &dyn Signer, revocation: &Revocation, role: &str) -> Result<(), EngineError> {
+        let statement = revocation.statement();
+        let bundle = root.attest(&AttestRequest { role: KeyRole::Root, statement: &statement, step: None })?;
+        let public_key = root.public_key(KeyRole::Root)?;
+        let kind = EventKind::KeyChanged { role: role.to_owned(), change: "revoked".to_owned(), key: revocation.target.hex() };
+        self.record(&[Leaf::Attestation { bundle, public_key }, self.event(&self.settings.user, kind)]).map(drop)
     }
 
     /// Takes a changed trust file over, so that what follows in this process is verified against it.

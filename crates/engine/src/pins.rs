@@ -21,7 +21,7 @@ use crate::error::{EngineError, FaultKind};
 use crate::runtime::{self, Resolved};
 
 /// Pin of the workspace's own authorization policies.
-const AUTHZ_PIN: &str = "authz";
+pub const AUTHZ_PIN: &str = "authz";
 
 /// A folder that was hashed for its pin.
 #[derive(Clone, Debug)]
@@ -81,8 +81,69 @@ pub struct PlanFiles<'a> {
     pub settings_file: Option<&'a [u8]>,
 }
 
+/// Where a plan's files are, and which folders no step may read.
+struct Place<'a> {
+    workspace_dir: &'a Path,
+    private_dirs: &'a [PathBuf],
+}
+
+impl<'a> Place<'a> {
+    fn of(engine: &'a Engine) -> Self {
+        Self { workspace_dir: &engine.settings.workspace_dir, private_dirs: &engine.settings.private_dirs }
+    }
+}
+
+/// What [`look`] saw without keys, and what it could not.
+#[derive(Default)]
+pub struct Seen {
+    /// By pin name, as it is now.
+    pub pins: BTreeMap<String, Pin>,
+    /// Pin name → why it could not be hashed.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// Hashes what `files.plan` rests on as [`find`] does, but opens nothing for writing and builds nothing: environments are left out.
+#[must_use]
+pub fn look(workspace_dir: &Path, private_dirs: &[PathBuf], files: &PlanFiles<'_>, lock: &Lock) -> Seen {
+    let place = Place { workspace_dir, private_dirs };
+    let mut found = FoundPins::default();
+    let mut unreadable = BTreeMap::new();
+    let mut take = |name: String, outcome: Result<(), EngineError>| {
+        if let Err(error) = outcome {
+            unreadable.insert(name, error.message);
+        }
+    };
+    add_texts(&mut found, files);
+    take(AUTHZ_PIN.to_owned(), add_authz(&place, &mut found));
+    for planned in &files.plan.steps {
+        let step = &planned.step;
+        if step.kind == StepKind::Ingest {
+            take(format!("source:{}", step.name), add_source(&place, &mut found, files.workspace, step));
+            take(format!("schema:{}", step.name), add_schema(&place, &mut found, step));
+        }
+        if let Some(code) = &step.code {
+            take(format!("code:{code}"), add_code(&place, &mut found, code));
+        }
+        if let Some(name) = &step.policy_gate {
+            take(format!("gate:{name}"), add_gate(&place, &mut found, name.as_str(), lock));
+        }
+    }
+    Seen { pins: found.pins, unreadable }
+}
+
+/// The workspace's own authorization policies, if it has any.
+fn add_authz(place: &Place<'_>, found: &mut FoundPins) -> Result<(), EngineError> {
+    let folder = place.workspace_dir.join("policies/authz");
+    if folder.is_dir() {
+        let digest = gate_manifest(&read_gate_folder(&folder)?)?.reference().digest;
+        found.pins.insert(AUTHZ_PIN.to_owned(), Pin { kind: PinKind::Gate, digest, from: "policies/authz".to_owned() });
+    }
+    Ok(())
+}
+
 /// Hashes everything `files.plan` rests on; an environment that is not there yet is built.
 pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<FoundPins, EngineError> {
+    let place = Place::of(engine);
     let mut found = FoundPins::default();
     add_texts(&mut found, files);
     if let Some(digest) = engine.authz_policies {
@@ -91,15 +152,15 @@ pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<Found
     for planned in &files.plan.steps {
         let step = &planned.step;
         if step.kind == StepKind::Ingest {
-            add_source(engine, &mut found, files.workspace, step)?;
-            add_schema(engine, &mut found, step)?;
+            add_source(&place, &mut found, files.workspace, step)?;
+            add_schema(&place, &mut found, step)?;
         }
         code::check_level(step)?;
         if let Some(code) = &step.code {
-            add_code(engine, &mut found, code)?;
+            add_code(&place, &mut found, code)?;
         }
         if let Some(name) = &step.policy_gate {
-            add_gate(engine, &mut found, name.as_str(), lock)?;
+            add_gate(&place, &mut found, name.as_str(), lock)?;
         }
         if step.run.is_some() {
             add_environment(engine, &mut found, files.workspace, step.container.as_deref())?;
@@ -144,14 +205,14 @@ fn add_texts(found: &mut FoundPins, files: &PlanFiles<'_>) {
 }
 
 fn add_source(
-    engine: &Engine,
+    place: &Place<'_>,
     found: &mut FoundPins,
     workspace: &Workspace,
     step: &seaworthy_core::workflow::model::Step,
 ) -> Result<(), EngineError> {
     let uri = step.source.clone().unwrap_or_default();
-    let path = source_path(&engine.settings.workspace_dir, workspace, &uri)?;
-    let folder = hash_folder(engine, &path, &FolderRules::default())?;
+    let path = source_path(place.workspace_dir, workspace, &uri)?;
+    let folder = hash_folder(place, &path, &FolderRules::default())?;
     let pin = Pin { kind: PinKind::Source, digest: folder.artifact.digest, from: uri };
     found.pins.insert(format!("source:{}", step.name), pin);
     found.sources.insert(step.name.to_string(), folder);
@@ -177,9 +238,9 @@ pub fn source_path(workspace_dir: &Path, workspace: &Workspace, uri: &str) -> Re
     Ok(workspace_dir.join(local))
 }
 
-fn add_schema(engine: &Engine, found: &mut FoundPins, step: &seaworthy_core::workflow::model::Step) -> Result<(), EngineError> {
+fn add_schema(place: &Place<'_>, found: &mut FoundPins, step: &seaworthy_core::workflow::model::Step) -> Result<(), EngineError> {
     let relative = step.schema.clone().unwrap_or_else(|| format!("schemas/{}.inferred.yaml", step.name));
-    let path = engine.settings.workspace_dir.join(&relative);
+    let path = place.workspace_dir.join(&relative);
     let text = match seaworthy_store::workspace::config_file(&path) {
         Ok(text) => text,
         Err(error) if step.schema.is_some() => {
@@ -194,11 +255,11 @@ fn add_schema(engine: &Engine, found: &mut FoundPins, step: &seaworthy_core::wor
     Ok(())
 }
 
-fn add_code(engine: &Engine, found: &mut FoundPins, code: &str) -> Result<(), EngineError> {
+fn add_code(place: &Place<'_>, found: &mut FoundPins, code: &str) -> Result<(), EngineError> {
     if found.code.contains_key(code) {
         return Ok(());
     }
-    let mut folder = hash_folder(engine, &engine.settings.workspace_dir.join(code), &code_rules())?;
+    let mut folder = hash_folder(place, &place.workspace_dir.join(code), &code_rules())?;
     folder.commit = code::claimed_commit(&folder.path);
     found.pins.insert(format!("code:{code}"), Pin { kind: PinKind::Code, digest: folder.artifact.digest, from: code.to_owned() });
     found.code.insert(code.to_owned(), folder);
@@ -206,12 +267,12 @@ fn add_code(engine: &Engine, found: &mut FoundPins, code: &str) -> Result<(), En
 }
 
 /// A workspace's gate folder shadows a built-in one only if the lock pins it (in dev: always).
-fn add_gate(engine: &Engine, found: &mut FoundPins, name: &str, lock: &Lock) -> Result<(), EngineError> {
+fn add_gate(place: &Place<'_>, found: &mut FoundPins, name: &str, lock: &Lock) -> Result<(), EngineError> {
     if found.gates.contains_key(name) {
         return Ok(());
     }
     let pin_name = format!("gate:{name}");
-    let folder = engine.settings.workspace_dir.join("policies").join(name);
+    let folder = place.workspace_dir.join("policies").join(name);
     let (files, from) = if folder.is_dir() {
         (read_gate_folder(&folder)?, format!("policies/{name}"))
     } else if let Some((_, files)) = gate::builtin().into_iter().find(|(builtin, _)| *builtin == name) {
@@ -278,9 +339,9 @@ fn add_environment(engine: &Engine, found: &mut FoundPins, workspace: &Workspace
 }
 
 /// A workflow that names a folder with keys would have a step read them.
-fn refuse_private(engine: &Engine, path: &Path) -> Result<(), EngineError> {
+fn refuse_private(place: &Place<'_>, path: &Path) -> Result<(), EngineError> {
     let real = path.canonicalize().map_err(|e| unreadable(path, &e))?;
-    let mut private = engine.settings.private_dirs.iter().filter_map(|dir| dir.canonicalize().ok());
+    let mut private = place.private_dirs.iter().filter_map(|dir| dir.canonicalize().ok());
     match private.find(|dir| real.starts_with(dir) || dir.starts_with(&real)) {
         None => Ok(()),
         Some(dir) => {
@@ -290,8 +351,8 @@ fn refuse_private(engine: &Engine, path: &Path) -> Result<(), EngineError> {
     }
 }
 
-fn hash_folder(engine: &Engine, path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineError> {
-    refuse_private(engine, path)?;
+fn hash_folder(place: &Place<'_>, path: &Path, rules: &FolderRules) -> Result<PinnedFolder, EngineError> {
+    refuse_private(place, path)?;
     let root = artifacts::open_folder(path).map_err(|e| unreadable(path, &e))?;
     let (manifest, artifact) = artifacts::hash_folder(root, rules).map_err(|e| unreadable(path, &e))?;
     if manifest.entries().is_empty() {

@@ -7,7 +7,7 @@ use seaworthy_core::plan::{self, Plan};
 use seaworthy_core::workflow::model::Workspace;
 use seaworthy_core::workflow::{self, Diagnostics, SourceText, SourceTexts};
 use seaworthy_engine::engine::Engine;
-use seaworthy_engine::pins::{self, FoundPins, PlanFiles};
+use seaworthy_engine::pins::{self, FoundPins, PlanFiles, Seen};
 
 use crate::failure::{CONFIGURATION, Failure};
 use crate::render;
@@ -123,12 +123,20 @@ impl Loaded {
     }
 
     pub(crate) fn find_pins(&self, engine: &Engine, lock: &Lock) -> Result<FoundPins, Failure> {
-        let files = PlanFiles {
+        Ok(pins::find(engine, &self.files(), lock)?)
+    }
+
+    /// The same for a reader: no keys, no state, nothing built.
+    pub(crate) fn look_at_pins(&self, settings: &Settings, lock: &Lock) -> Seen {
+        pins::look(&self.dir, std::slice::from_ref(&settings.config_dir), &self.files(), lock)
+    }
+
+    fn files(&self) -> PlanFiles<'_> {
+        PlanFiles {
             workspace: &self.workspace,
             plan: &self.plan,
             workflow_file: (&self.workflow_name, &self.workflow_bytes),
             settings_file: self.settings_bytes.as_deref(),
-        };
-        Ok(pins::find(engine, &files, lock)?)
+        }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<u8, Fail
 
 /// Writes missing pins and moves the `named` ones; returns their names.
 pub(crate) fn update(running: &mut Running, loaded: &Loaded, named: &[String]) -> Result<Vec<String>, Failure> {
+    running.keystore.refuse_ended(running.engine.trust())?;
     let file = loaded.lock_file()?;
     let found = loaded.find_pins(&running.engine, &file.lock)?;
     refuse_unknown(named, &found)?;

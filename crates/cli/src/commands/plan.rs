@@ -1,22 +1,25 @@
-//! `seaworthy plan`: what a run would do.
+//! `seaworthy plan`: what a run would do, and how each pin stands to what is there now.
+//!
+//! **Invariant:** needs no keys, writes nothing, builds nothing.
 
+use seaworthy_core::digest::Digest;
+use seaworthy_core::lock::{self, Lock, PinKind};
+use seaworthy_core::plan::Plan;
+use seaworthy_engine::pins::{AUTHZ_PIN, Seen};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::arguments::Plan;
+use crate::arguments::Plan as Arguments;
 use crate::commands::load;
 use crate::failure::Failure;
 use crate::render;
 use crate::settings::Settings;
 
-pub(crate) fn run(settings: &Settings, arguments: &Plan) -> Result<u8, Failure> {
+pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<u8, Failure> {
     let loaded = load::load(settings, &arguments.workflow, arguments.name.as_deref())?;
     let lock = loaded.lock_file()?;
-    let required = seaworthy_core::lock::required_pins(&loaded.plan);
+    let pins = states(&loaded.plan, &lock.lock, &loaded.look_at_pins(settings, &lock.lock));
     if settings.json {
-        let pins: Vec<_> = required
-            .iter()
-            .map(|(name, _)| json!({"name": name, "digest": lock.lock.pins.get(name).map(|pin| pin.digest.hex())}))
-            .collect();
         render::json(&json!({"digest": loaded.plan.digest().hex(), "plan": loaded.plan, "pins": pins}));
         return Ok(0);
     }
@@ -34,9 +37,53 @@ pub(crate) fn run(settings: &Settings, arguments: &Plan) -> Result<u8, Failure> 
             writes.join(", ")
         ));
     }
-    for (name, _) in &required {
-        let digest = lock.lock.pins.get(name).map_or_else(|| "not pinned".to_owned(), |pin| pin.digest.short());
-        render::line(&format!("  pin {name:<40} {digest}"));
+    for pin in &pins {
+        let digest = pin.digest.map_or_else(|| "-".to_owned(), |digest| digest.short());
+        let now = pin.now.filter(|_| pin.state == "changed").map(|now| format!(", now {}", now.short())).unwrap_or_default();
+        let note = pin.note.as_ref().map(|note| format!(" ({note})")).unwrap_or_default();
+        render::line(&format!("  pin {:<40} {digest:<12} {}{now}{note}", pin.name, pin.state));
     }
     Ok(0)
+}
+
+/// One pin, as the lock has it and as it is.
+#[derive(Serialize)]
+struct PinState {
+    name: String,
+    /// In the lock.
+    digest: Option<Digest>,
+    /// Here and now, where it could be hashed without building anything.
+    now: Option<Digest>,
+    /// `pinned`, `unpinned` or `changed`.
+    state: &'static str,
+    /// Why there is no `now`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+/// Every pin that a run compares, those that are there no more included.
+fn states(plan: &Plan, lock: &Lock, seen: &Seen) -> Vec<PinState> {
+    let mut required = lock::required_pins(plan);
+    if [&seen.pins, &lock.pins].iter().any(|pins| pins.contains_key(AUTHZ_PIN)) {
+        required.push((AUTHZ_PIN.to_owned(), PinKind::Gate));
+    }
+    let mut states = Vec::new();
+    for (name, kind) in required {
+        let digest = lock.pins.get(&name).map(|pin| pin.digest);
+        let now = seen.pins.get(&name).map(|pin| pin.digest);
+        let note = match (now, seen.unreadable.get(&name)) {
+            (Some(_), _) => None,
+            (None, Some(why)) => Some(why.clone()),
+            (None, None) if kind == PinKind::Environment => Some("compared when it is resolved, by `seaworthy run`".to_owned()),
+            (None, None) => Some("not there now".to_owned()),
+        };
+        let gone = now.is_none() && kind != PinKind::Environment;
+        let state = match digest {
+            None => "unpinned",
+            Some(digest) if gone || now.is_some_and(|now| now != digest) => "changed",
+            Some(_) => "pinned",
+        };
+        states.push(PinState { name, digest, now, state, note });
+    }
+    states
 }

@@ -22,6 +22,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Run) -> Result<u8, Failure> {
 
 /// Runs a loaded workflow to its end.
 pub(crate) fn execute(settings: &Settings, loaded: &Loaded, running: &Running) -> Result<RunReport, Failure> {
+    running.keystore.refuse_ended(running.engine.trust())?;
     let lock = loaded.lock_file()?;
     let found = loaded.find_pins(&running.engine, &lock.lock)?;
     for difference in pins::check(&loaded.plan, &lock.lock, &found)? {

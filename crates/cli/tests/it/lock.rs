@@ -41,3 +41,52 @@ fn a_pin_that_does_not_exist_cannot_be_moved() {
     let tiny = Tiny::new();
     tiny.refused(&["lock", "--update", "source:nothing"], 2, "no pin is called `source:nothing`");
 }
+
+/// State and digest of a pin in `plan --json`.
+fn planned(tiny: &Tiny, pin: &str) -> serde_json::Value {
+    let plan: serde_json::Value = serde_json::from_str(&tiny.ok(&["plan", "workflow.yaml", "--json"]).stdout).unwrap();
+    let pins = plan["pins"].as_array().unwrap().clone();
+    pins.into_iter().find(|found| found["name"] == pin).unwrap_or_else(|| panic!("no pin `{pin}` in {plan}"))
+}
+
+#[test]
+fn a_plan_shows_every_pin_with_its_state() {
+    let tiny = Tiny::unlocked();
+    assert_eq!(planned(&tiny, "code:src/")["state"], "unpinned", "a plan needs neither keys nor state");
+    assert!(!tiny.dir.join(".seaworthy").exists(), "and writes nothing");
+    tiny.ok(&["keys", "create"]);
+    tiny.write("policies/authz/more.cedar", b"forbid (principal, action, resource) when { false };\n");
+    assert_eq!(planned(&tiny, "authz")["state"], "unpinned");
+    tiny.ok(&["lock"]);
+    for pin in [
+        "authz",
+        "code:src/",
+        "environment:host",
+        "gate:data_schema_v2",
+        "schema:ingest",
+        "settings",
+        "source:ingest",
+        "workflow:workflow.yaml",
+    ] {
+        assert_eq!(planned(&tiny, pin)["state"], "pinned", "{pin}");
+    }
+    // each changed alone
+    for (file, pin) in [
+        ("policies/authz/more.cedar", "authz"),
+        ("src/total.sh", "code:src/"),
+        ("schemas/numbers.yaml", "schema:ingest"),
+        ("data/raw/numbers.csv", "source:ingest"),
+    ] {
+        let before = tiny.read(file);
+        tiny.write(file, format!("{before}\n").as_bytes());
+        assert_eq!(planned(&tiny, pin)["state"], "changed", "{pin}");
+        assert!(tiny.ok(&["plan", "workflow.yaml"]).stdout.lines().any(|line| line.contains(pin) && line.contains("changed, now ")));
+        tiny.refused(&["run", "workflow.yaml"], 1, pin);
+        tiny.write(file, before.as_bytes());
+    }
+    // policies that are gone are a change too, and what cannot be hashed says why
+    std::fs::remove_dir_all(tiny.dir.join("policies/authz")).unwrap();
+    assert_eq!(planned(&tiny, "authz")["state"], "changed");
+    std::fs::remove_dir_all(tiny.dir.join("data")).unwrap();
+    assert!(planned(&tiny, "source:ingest")["note"].as_str().unwrap().contains("cannot be read"));
+}

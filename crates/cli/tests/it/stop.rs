@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::workspace::Tiny;
 
 /// A workspace whose second step sleeps for long, ignoring SIGTERM.
-fn sleepy() -> Tiny {
+pub fn sleepy() -> Tiny {
     let tiny = Tiny::unlocked();
     let text = tiny.read("src/double.sh");
     tiny.write("src/double.sh", format!("trap '' TERM INT\n[ -e /tmp/no ] || sleep 30\n{text}").as_bytes());
@@ -15,7 +15,7 @@ fn sleepy() -> Tiny {
     tiny
 }
 
-fn wait_for_start(tiny: &Tiny, step: &str) {
+pub fn wait_for_start(tiny: &Tiny, step: &str) {
     let end = Instant::now() + Duration::from_secs(30);
     while Instant::now() < end {
         let started = tiny.run(&["log", "show", "--json", "--count", "100000"]);

@@ -79,6 +79,9 @@ pub struct TrustedKey {
     pub pem: String,
     /// The first leaf index at which it counts.
     pub from: u64,
+    /// The first leaf index at which it counts no more: it was rotated or revoked there. What it signed before stays valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
 }
 
 /// The log.
@@ -142,7 +145,12 @@ pub struct TrustRoot {
 impl TrustedKey {
     /// Makes an entry from a public key.
     pub fn new(role: KeyRole, principal: PrincipalId, key: &PublicKey, from: u64) -> Result<Self, crate::keys::KeyError> {
-        Ok(Self { role, principal, hint: key.hint()?, pem: key.to_pem()?, from })
+        Ok(Self { role, principal, hint: key.hint()?, pem: key.to_pem()?, from, until: None })
+    }
+
+    /// Ends it at leaf `index`; an earlier end stays.
+    pub fn end_at(&mut self, index: u64) {
+        self.until = Some(self.until.map_or(index, |until| until.min(index)));
     }
 
     fn check(&self) -> Result<PublicKey, TrustRootError> {
@@ -150,6 +158,9 @@ impl TrustedKey {
         let key = PublicKey::from_pem(&self.pem).map_err(|cause| refuse(cause.to_string()))?;
         if key.hint().map_err(|cause| refuse(cause.to_string()))? != self.hint {
             return Err(refuse("its hint is not the digest of its PEM".to_owned()));
+        }
+        if self.until.is_some_and(|until| until < self.from) {
+            return Err(refuse("it ends before it begins".to_owned()));
         }
         if self.role == KeyRole::Log {
             return Err(refuse("log keys stand under `log`".to_owned()));

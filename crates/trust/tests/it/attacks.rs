@@ -684,4 +684,5 @@ fn revocation_is_a_matter_of_log_positions() {
     let world = World::record(&later, &keys);
     assert!(verify(&world, MODEL).ok, "the earlier run stands");
     assert_eq!(codes(&verify(&world, "run:r0192f00000000003")), ["verify/key-revoked"]);
+    assert_eq!(codes(&verify(&world, "log")), ["verify/key-revoked"], "in the log it is a fault by itself");
 }

@@ -111,6 +111,8 @@ pub(crate) struct LogIndex {
     pub(crate) events: Vec<(u64, Event)>,
     pub(crate) revocations: Vec<(u64, Revocation)>,
     pub(crate) faults: Vec<Fault>,
+    /// Statements of a key that an earlier leaf revoked: faults of the log, and of whatever rests on them.
+    pub(crate) signed_late: Vec<Fault>,
     /// False if some bundle is missing: a revocation may hide in it.
     pub(crate) complete: bool,
 }
@@ -189,9 +191,10 @@ impl LogIndex {
         self.statements.push(attested);
     }
 
-    /// A key's signatures count below the effective index; a revoked statement counts no more once the checkpoint has
+    /// A key's signatures count below the effective index, and one made after the revocation itself is a fault of the log; a revoked statement counts no more once the checkpoint has
     /// passed that index.
     fn apply_revocations(&mut self, size: u64) {
+        let mut after = Vec::new();
         for (at, revocation) in &self.revocations {
             for statement in &mut self.statements {
                 let hit = match revocation.kind {
@@ -205,8 +208,17 @@ impl LogIndex {
                 };
                 if hit {
                     statement.revoked = Some(format!("revoked by leaf {at} from leaf {} on", revocation.effective_log_index));
+                    // before the revocation somebody honest may have signed; after it nobody has
+                    if revocation.kind == Revoked::Key && statement.leaf > *at {
+                        after.push((*at, statement.leaf, statement.pae, statement.hint.chars().take(12).collect::<String>()));
+                    }
                 }
             }
+        }
+        let code = "verify/key-revoked";
+        for (at, leaf, pae, key) in after {
+            let message = format!("leaf {leaf}: statement {pae} is signed by key {key}, which leaf {at} revoked");
+            self.signed_late.push(Fault { code, message, hint: hint(code), leaf: Some(leaf), digest: Some(pae) });
         }
     }
 
@@ -239,6 +251,10 @@ fn attested(source: &dyn EvidenceSource, keys: &Keys<'_>, leaf: u64, entry: &[u8
     let (trusted, key) = keys.get(&bundle.key_hint).ok_or_else(|| refuse_key("which the trust file does not have"))?;
     if leaf < trusted.from {
         return Err(refuse_key("which the trust file has only for later leaves"));
+    }
+    if let Some(until) = trusted.until.filter(|until| leaf >= *until) {
+        let (_, message) = refuse_key(&format!("which counts no more from leaf {until} on"));
+        return Err(("verify/key-revoked", message));
     }
     let spki = key.to_der().map_err(|cause| ("verify/untrusted-key", cause.to_string()))?;
     if leaf_body(&bundle, &spki) != entry {

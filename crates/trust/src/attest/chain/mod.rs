@@ -81,6 +81,9 @@ pub fn verify_chain(
     let mut log = LogIndex::read(evidence, trust, size);
     let history = History::read(&mut log, trust);
     faults.append(&mut log.faults);
+    if *reference == Reference::Log {
+        faults.append(&mut log.signed_late);
+    }
     let mut walker = Walker {
         bytes,
         trust,

@@ -46,13 +46,17 @@ fn it_round_trips() {
 #[test]
 fn each_fault_is_refused_with_its_code() {
     type Edit = fn(&mut Value);
-    let cases: [(&str, &str, Edit); 14] = [
+    let cases: [(&str, &str, Edit); 15] = [
         ("version", "trust/malformed", |v| v["version"] = json!(2)),
         ("unknown field", "trust/malformed", |v| v["extra"] = json!(1)),
         ("unknown field in a key", "trust/malformed", |v| v["keys"][0]["extra"] = json!(1)),
         ("hint of another key", "trust/key", |v| v["keys"][0]["hint"] = v["keys"][1]["hint"].clone()),
         ("no pem", "trust/key", |v| v["keys"][0]["pem"] = json!("")),
         ("log key as key", "trust/key", |v| v["keys"][0]["role"] = json!("log")),
+        ("a key that ends before it begins", "trust/key", |v| {
+            v["keys"][0]["from"] = json!(7);
+            v["keys"][0]["until"] = json!(6);
+        }),
         ("twice", "trust/duplicate", |v| v["keys"][1] = v["keys"][0].clone()),
         ("log name", "trust/verifier-key", |v| v["log"]["origin"] = json!("other")),
         ("witness key as log key", "trust/verifier-key", |v| v["log"] = json!({"origin": "wa", "vkey": v["witnesses"][0]["vkey"]})),
