@@ -40,6 +40,11 @@ pub(crate) struct Running {
 impl Running {
     /// Remembers the log as it is now, outside the workspace, so that nobody takes back what was just recorded.
     pub(crate) fn remember(&self) {
+        if let Err(cause) = self.engine.log().settle() {
+            crate::render::note(&format!(
+                "note: the log's files are behind its write-ahead record ({cause}); the next command makes them good"
+            ));
+        }
         match self.engine.log().snapshot() {
             Ok(log) => self.seen.write(log.state()),
             Err(cause) => crate::render::note(&format!("note: the log could not be remembered ({cause})")),

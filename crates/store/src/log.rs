@@ -16,6 +16,7 @@
 mod audit;
 mod disk;
 mod edge;
+mod pending;
 mod reader;
 mod wal;
 mod writer;

@@ -18,6 +18,7 @@ use seaworthy_core::merkle::Node;
 use seaworthy_core::merkle::tile::Tile;
 
 use super::LogError;
+use super::pending::Pending;
 
 /// Bytes of one file that is read whole.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -257,6 +258,12 @@ impl Files {
         Self { restore: Some(restore), ..Self::on_disk(folder) }
     }
 
+    /// With those that are still to be written.
+    pub(super) fn with_pending(folder: Arc<Folder>, pending: &Pending) -> Self {
+        let restored: HashMap<_, _> = pending.files().map(|(path, bytes)| (path.clone(), bytes.clone())).collect();
+        Self { restored: OnceLock::from(restored), ..Self::on_disk(folder) }
+    }
+
     /// The files that the `wal` holds.
     pub(super) fn restored(&self) -> Result<&HashMap<String, Arc<[u8]>>, LogError> {
         if let Some(restored) = self.restored.get() {
@@ -287,11 +294,7 @@ impl Files {
         }
         let bytes = match self.read(&path)? {
             Some(bytes) => bytes,
-            None => {
-                let full = Tile { width: 256, ..tile };
-                let wider = self.read(&full.path())?.ok_or_else(|| LogError::corrupt(&path, "it is missing"))?;
-                prefix(&wider, full, tile)?.into()
-            }
+            None => self.from_wider(tile)?,
         };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= CACHED_FILES_MAX {
@@ -299,6 +302,21 @@ impl Files {
         }
         cache.insert(path, bytes.clone());
         Ok(bytes)
+    }
+
+    /// The beginning of a wider tile of the same index: the full one, or the partial one of a later state.
+    fn from_wider(&self, tile: Tile) -> Result<Arc<[u8]>, LogError> {
+        let full = Tile { width: 256, ..tile };
+        let folder = format!("{}.p", full.path());
+        let mut paths = vec![full.path()];
+        paths.extend(self.folder.names(&folder)?.into_iter().map(|name| format!("{folder}/{name}")));
+        paths.extend(self.restored()?.keys().filter(|path| path.starts_with(&folder)).cloned());
+        for wide in paths.iter().filter_map(|path| Tile::parse(path)).filter(|wide| wide.width > tile.width) {
+            if let Some(bytes) = self.read(&wide.path())? {
+                return Ok(prefix(&bytes, wide, tile)?.into());
+            }
+        }
+        Err(LogError::corrupt(tile.path(), "it is missing"))
     }
 
     /// The hash of a perfect subtree in the tree of `size` leaves.

@@ -18,6 +18,7 @@ use seaworthy_core::ports::{EvidenceSource, PortError};
 use super::LogError;
 use super::disk::{Files, Folder};
 use super::edge::Edge;
+use super::pending::Pending;
 use super::wal::{WAL, scan};
 use super::writer::{CHECKPOINT, Writes, apply, checkpoint_is_last};
 
@@ -53,25 +54,25 @@ impl LogReader {
         Self::look(&folder)
     }
 
-    /// The state of `note`, the checkpoint file's, whose files are all written.
-    pub(super) fn at(folder: &Arc<Folder>, note: String) -> Result<Self, LogError> {
+    /// The state of `note`, whose files are written but for the `pending` ones.
+    pub(super) fn at(folder: &Arc<Folder>, note: &str, pending: &Pending) -> Result<Self, LogError> {
         let (checkpoint, _) = Checkpoint::parse(note.as_bytes())?;
-        Ok(Self { files: Files::with_wal(folder.clone(), from_wal), note, checkpoint, behind: false })
+        let files = Files::with_pending(folder.clone(), pending);
+        Ok(Self { files, note: note.to_owned(), checkpoint, behind: !pending.is_empty() })
     }
 
     fn look(folder: &Arc<Folder>) -> Result<Self, LogError> {
-        // while a writer works, the last record may not be durable yet: only what the checkpoint file says may be relied on
+        // while a writer works, the last record may not be durable yet: only what another confirms may be relied on
         let (writing, _lock) = folder.lock_out_writers();
         let wal = folder.read(WAL)?;
         let on_disk = folder.read(CHECKPOINT)?;
-        let published = on_disk.as_ref().filter(|note| writing && !note.is_empty());
         let (note, behind) = match &wal {
             Some(wal) => {
                 let scan = scan(wal)?;
                 let behind = !checkpoint_is_last(&scan, on_disk.as_deref())?;
-                let last = scan.records.last().map(|record| record.checkpoint.clone());
-                let published = published.map(|note| String::from_utf8_lossy(note).into_owned());
-                (published.or(last).ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?, behind)
+                let durable = if writing { scan.confirmed() } else { scan.records.last() };
+                let durable = durable.ok_or_else(|| LogError::corrupt(WAL, "it does not start with an intact record"))?;
+                (durable.checkpoint.clone(), behind)
             }
             None => {
                 let bytes = on_disk.ok_or_else(|| LogError::corrupt(CHECKPOINT, "it is missing"))?;

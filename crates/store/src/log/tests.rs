@@ -157,8 +157,10 @@ fn the_files_are_those_of_the_specification() {
     let dir = Temp::new();
     let log = create(&dir);
     assert_eq!(files(&dir).into_keys().collect::<Vec<_>>(), ["checkpoint", "wal"]);
-    log.append(&leaves(0..2)).unwrap();
-    log.append(&leaves(2..3)).unwrap();
+    for range in [0..2, 2..3] {
+        log.append(&leaves(range)).unwrap();
+        log.settle().unwrap();
+    }
     let names = || files(&dir).into_keys().filter(|name| !name.starts_with("bundles/")).collect::<Vec<_>>();
     assert_eq!(names(), ["checkpoint", "tile/0/000.p/2", "tile/0/000.p/3", "tile/entries/000.p/2", "tile/entries/000.p/3", "wal"]);
     log.append(&leaves(3..258)).unwrap();

@@ -40,6 +40,22 @@ pub(super) struct Scan {
     pub(super) torn: bool,
 }
 
+impl Scan {
+    /// The last record that is known to be durable while a writer works: one is written only after the barrier of the one
+    /// before, and one that adds nothing and has the same checkpoint says just that.
+    pub(super) fn confirmed(&self) -> Option<&Record> {
+        if self.is_confirmed() { self.records.last() } else { self.records.iter().rev().nth(1) }
+    }
+
+    /// The last record confirms the one before, or is the base, which is durable from the beginning.
+    pub(super) fn is_confirmed(&self) -> bool {
+        match self.records.as_slice() {
+            [.., previous, last] => last.entries.is_empty() && last.checkpoint == previous.checkpoint,
+            _ => true,
+        }
+    }
+}
+
 impl Record {
     pub(super) fn encode(&self) -> Result<Vec<u8>, LogError> {
         let mut body = self.before.to_be_bytes().to_vec();

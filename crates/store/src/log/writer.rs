@@ -25,6 +25,7 @@ use seaworthy_core::ports::{CheckpointRequest, EvidenceSource, Leaf, PortError, 
 use super::LogError;
 use super::disk::{FILE_BYTES_MAX, Files, Folder, io_error, prefix};
 use super::edge::{Edge, partial};
+use super::pending::{Bell, Pending};
 use super::reader::{LogReader, bundle_path};
 use super::wal::{Record, Scan, WAL, scan};
 use crate::barrier;
@@ -38,8 +39,14 @@ const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// From this many files on, one sync of the whole file system is cheaper than one a file.
 const SINGLE_SYNCS_MAX: usize = 1_024;
 
-/// A log open for appending.
+/// A log open for appending. Its files follow a moment after each commit: see [`Log::settle`].
 pub struct Log {
+    shared: Arc<Shared>,
+    /// Writes the files while others work; begins with the first commit.
+    publisher: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+struct Shared {
     dir: PathBuf,
     origin: String,
     signer: Arc<dyn Signer>,
@@ -50,6 +57,7 @@ pub struct Log {
     /// The last snapshot taken, for as long as nothing was appended.
     view: Mutex<Option<Arc<LogReader>>>,
     flushing: AtomicBool,
+    bell: Bell,
 }
 
 /// Leaves of one call, encoded.
@@ -79,6 +87,8 @@ struct State {
     dirty: BTreeSet<String>,
     /// Those of them that are durable already.
     synced: BTreeSet<String>,
+    /// Files that are not written yet.
+    pending: Pending,
     /// The files are behind the `wal`: they could not all be written.
     behind: bool,
     halted: Option<String>,
@@ -120,7 +130,7 @@ impl Log {
         let lock = folder.lock()?;
         let state = State::load(&folder, origin, &*signer)?;
         drop(lock);
-        Ok(Self {
+        let shared = Shared {
             dir: dir.to_owned(),
             origin: origin.to_owned(),
             signer,
@@ -130,40 +140,25 @@ impl Log {
             state: Mutex::new(state),
             view: Mutex::default(),
             flushing: AtomicBool::new(false),
-        })
+            bell: Bell::default(),
+        };
+        Ok(Self { shared: Arc::new(shared), publisher: Mutex::default() })
     }
 
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.shared.dir
     }
 
     #[cfg(test)]
     pub(super) fn folder(&self) -> &Folder {
-        &self.folder
+        &self.shared.folder
     }
 
     /// A consistent view of the log as it is now, for proofs and verification.
     pub fn snapshot(&self) -> Result<Arc<LogReader>, LogError> {
-        let (behind, ours) = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            (state.behind, state.checkpoint.clone())
-        };
-        let now = self.folder.read(CHECKPOINT)?;
-        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reader) = view.as_ref().filter(|reader| !behind && Some(reader.note().as_bytes()) == now.as_deref()) {
-            return Ok(reader.clone());
-        }
-        // what this handle wrote last, and nobody after it, stands in the files whole: the `wal` need not be read for it
-        let reader = if !behind && now.as_deref() == Some(ours.as_bytes()) {
-            LogReader::at(&self.folder, ours)?
-        } else {
-            LogReader::open(&self.dir)?
-        };
-        let reader = Arc::new(reader);
-        *view = Some(reader.clone());
-        Ok(reader)
+        self.shared.snapshot()
     }
 
     /// The C2SP tlog-proof text of leaf `index`.
@@ -174,6 +169,109 @@ impl Log {
     /// Puts a checkpoint with further signatures (witnesses') in the place of the current one. Its text must be the same, and
     /// no key's signature may be missing; a witness' may be a newer one of the same key.
     pub fn publish(&self, note: &str) -> Result<(), LogError> {
+        self.shared.publish(note)?;
+        self.settle()
+    }
+
+    /// Makes every file durable and starts the `wal` anew. Not needed for durability of leaves.
+    pub fn flush(&self) -> Result<(), LogError> {
+        let shared = &*self.shared;
+        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = shared.folder.lock()?;
+        state.refresh(&shared.folder, &shared.origin, &*shared.signer)?;
+        state.flush(&shared.folder)
+    }
+
+    /// [`Self::flush`], then done.
+    pub fn close(self) -> Result<(), LogError> {
+        self.flush()
+    }
+
+    /// Writes the files that are not written yet, for readers who do not know the `wal`. Dropping the log does the same.
+    pub fn settle(&self) -> Result<(), LogError> {
+        self.shared.settle()
+    }
+
+    /// Appends all leaves in one durable group commit, with those of other threads, and returns the index of each.
+    pub fn append(&self, leaves: &[Leaf]) -> Outcome {
+        let outcome = self.shared.append(leaves);
+        self.wake_publisher();
+        outcome
+    }
+
+    fn wake_publisher(&self) {
+        let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
+        if publisher.is_none() {
+            let shared = self.shared.clone();
+            let thread = std::thread::Builder::new().name("log-files".to_owned());
+            // without the thread the files are written when the log is settled or dropped
+            *publisher = thread.spawn(move || shared.publish_files()).ok();
+        }
+        self.shared.bell.ring();
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.shared.bell.end();
+        let publisher = self.publisher.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // a thread that died left the files to whoever opens the log next, and so does a disk that takes no more
+        _ = publisher.map(std::thread::JoinHandle::join);
+        _ = self.shared.settle();
+    }
+}
+
+impl Shared {
+    fn snapshot(&self) -> Result<Arc<LogReader>, LogError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.behind || !state.is_newest(&self.folder)? {
+            drop(state);
+            return Ok(Arc::new(LogReader::open(&self.dir)?));
+        }
+        let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = view.as_ref().filter(|reader| reader.note() == state.checkpoint) {
+            return Ok(reader.clone());
+        }
+        // what this handle committed last, and nobody after it: neither `wal` nor checkpoint file need be read
+        let reader = Arc::new(LogReader::at(&self.folder, &state.checkpoint, &state.pending)?);
+        *view = Some(reader.clone());
+        Ok(reader)
+    }
+
+    fn settle(&self) -> Result<(), LogError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.pending.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.folder.lock()?;
+        state.refresh(&self.folder, &self.origin, &*self.signer)?;
+        state.write_pending(&self.folder)
+    }
+
+    /// The thread's work: one file at a time, so that nobody who commits waits for more than one.
+    fn publish_files(&self) {
+        while self.bell.wait() {
+            while !self.bell.is_over() && self.publish_file().unwrap_or(false) {}
+        }
+    }
+
+    fn publish_file(&self) -> Result<bool, LogError> {
+        #[cfg(test)]
+        if self.folder.fault.after.load(Ordering::SeqCst) != 0 {
+            return Ok(false); // injected faults are counted: only the test's own writes may meet them
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.pending.is_empty() {
+            return Ok(false);
+        }
+        let _lock = self.folder.lock()?;
+        state.refresh(&self.folder, &self.origin, &*self.signer)?;
+        let written = state.pending.write_one(&self.folder);
+        state.behind |= written.is_err();
+        written
+    }
+
+    fn publish(&self, note: &str) -> Result<(), LogError> {
         let (checkpoint, parsed) = Checkpoint::parse(note.as_bytes())?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = self.folder.lock()?;
@@ -190,21 +288,7 @@ impl Log {
         state.append(&self.folder, &self.origin, &record)
     }
 
-    /// Makes every file durable and starts the `wal` anew. Not needed for durability of leaves.
-    pub fn flush(&self) -> Result<(), LogError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let _lock = self.folder.lock()?;
-        state.refresh(&self.folder, &self.origin, &*self.signer)?;
-        state.flush(&self.folder)
-    }
-
-    /// [`Self::flush`], then done.
-    pub fn close(self) -> Result<(), LogError> {
-        self.flush()
-    }
-
-    /// Appends all leaves in one durable group commit, with those of other threads, and returns the index of each.
-    pub fn append(&self, leaves: &[Leaf]) -> Outcome {
+    fn append(&self, leaves: &[Leaf]) -> Outcome {
         if leaves.is_empty() {
             return Ok(Vec::new());
         }
@@ -240,9 +324,13 @@ impl Log {
     /// file ever changes once it has its name.
     fn flush_if_long(&self) -> Result<(), LogError> {
         let (early, size) = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.wal_bytes <= WAL_BYTES_MAX || state.behind || self.flushing.swap(true, Ordering::SeqCst) {
                 return Ok(());
+            }
+            // what is not written cannot be synced; if this fails, the flush below finds the same fault
+            if let Ok(_lock) = self.folder.lock() {
+                _ = state.refresh(&self.folder, &self.origin, &*self.signer).and_then(|()| state.write_pending(&self.folder));
             }
             // partial tiles may be gone by then, if another handle flushes; full ones and bundles stay
             let stays = |path: &&String| *path != CHECKPOINT && Tile::parse(path).is_none_or(|tile| tile.is_full());
@@ -277,7 +365,7 @@ impl Log {
         let _lock = self.folder.lock()?;
         state.refresh(&self.folder, &self.origin, &*self.signer)?;
         let mut record = Record { before: state.edge.size(), ..Record::default() };
-        let outcomes: Vec<Outcome> = batches.into_iter().map(|batch| batch.join(&mut record, &self.folder)).collect();
+        let outcomes: Vec<Outcome> = batches.into_iter().map(|batch| batch.join(&mut record, &state.pending, &self.folder)).collect();
         if record.entries.is_empty() {
             return Ok(outcomes);
         }
@@ -317,13 +405,14 @@ impl Batch {
     }
 
     /// Adds this batch to the commit, unless one of its statements is in the log under another signature.
-    fn join(self, record: &mut Record, folder: &Folder) -> Outcome {
+    fn join(self, record: &mut Record, pending: &Pending, folder: &Folder) -> Outcome {
         let mut new: Vec<(Digest, Vec<u8>)> = Vec::new();
         for (pae, bundle) in self.bundles {
             let here = record.bundles.iter().chain(&new).find(|(known, _)| *known == pae).map(|(_, known)| known.clone());
-            let known = match here {
+            let path = bundle_path(&pae);
+            let known = match here.or_else(|| pending.get(&path).map(|known| known.to_vec())) {
                 Some(known) => Some(known),
-                None => folder.read(&bundle_path(&pae))?,
+                None => folder.read(&path)?,
             };
             match known {
                 Some(known) if known == bundle => {}
@@ -461,11 +550,15 @@ impl State {
             wal_bytes: u64::try_from(scan.intact).unwrap_or(u64::MAX),
             dirty: BTreeSet::new(),
             synced: BTreeSet::new(),
+            pending: Pending::default(),
             behind: false,
             halted: None,
         };
         if scan.torn {
             state.wal.set_len(state.wal_bytes).map_err(|error| io_error("cut the torn end of", WAL, error))?;
+        }
+        if !scan.is_confirmed() {
+            state.confirm(folder)?;
         }
         // the base's own checkpoint is an older one than what follows it
         let last_write = writes.iter().rposition(|(path, _)| path == CHECKPOINT);
@@ -509,6 +602,8 @@ impl State {
         }
         let writes = apply(&mut self.edge, &scan.records, origin, true)?;
         self.dirty.extend(writes.into_iter().map(|(path, _)| path));
+        // theirs could only be written after ours
+        self.pending = Pending::default();
         self.wal_bytes = length;
         if let Some(last) = scan.records.last() {
             self.checkpoint.clone_from(&last.checkpoint);
@@ -542,10 +637,38 @@ impl State {
         self.edge = edge;
         self.checkpoint.clone_from(&record.checkpoint);
         self.wal_bytes = grown;
+        self.confirm(folder)?;
         // acknowledged from here on: what fails now is made good from the wal
-        self.behind = writes.iter().try_for_each(|(path, bytes)| folder.replace(path, bytes)).is_err();
-        self.dirty.extend(writes.into_iter().map(|(path, _)| path));
+        self.dirty.extend(writes.iter().map(|(path, _)| path.clone()));
+        self.pending.add(writes, self.edge.size());
+        if self.pending.is_too_much() {
+            _ = self.write_pending(folder);
+        }
         Ok(())
+    }
+
+    /// Says in the `wal`, without a barrier, that the record before is durable: readers take it even while the next is written.
+    fn confirm(&mut self, folder: &Folder) -> Result<(), LogError> {
+        let bytes = Record { before: self.edge.size(), checkpoint: self.checkpoint.clone(), ..Record::default() }.encode()?;
+        match folder.write_all(&mut self.wal, &bytes) {
+            Ok(()) => self.wal_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX),
+            // without it the record stands as well, but nothing may follow a torn one
+            Err(error) if self.wal.set_len(self.wal_bytes).is_err() => self.halted = Some(error.to_string()),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    fn write_pending(&mut self, folder: &Folder) -> Result<(), LogError> {
+        let written = self.pending.write_all(folder);
+        self.behind |= written.is_err();
+        written
+    }
+
+    /// Nobody has committed since this handle did, or looked.
+    fn is_newest(&self, folder: &Folder) -> Result<bool, LogError> {
+        let length = self.wal.metadata().map_err(|error| io_error("look at", WAL, error))?.len();
+        Ok(length == self.wal_bytes && folder.is_same(WAL, &self.wal)?)
     }
 
     /// Syncs every file written since the last flush, then starts the `wal` with a new base.
@@ -553,7 +676,7 @@ impl State {
         if self.dirty.is_empty() {
             return Ok(());
         }
-        let flushed = self.flush_files(folder);
+        let flushed = self.write_pending(folder).and_then(|()| self.flush_files(folder));
         if let Err(error) = &flushed {
             self.halted = Some(error.to_string());
         }

@@ -7,6 +7,7 @@ fn small_log() -> Temp {
     let log = create(&dir);
     for start in [0, 100, 200, 290] {
         log.append(&leaves(start..(start + 100).min(if start == 200 { 290 } else { 300 }))).unwrap();
+        log.settle().unwrap();
     }
     dir
 }
