@@ -53,12 +53,15 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  seaworthy run workflow.yaml\n  seaworthy run workflow.yaml --profile no-cgroup")]
     Run(Run),
     /// List, show and cancel runs
+    #[command(after_help = "Example:\n  seaworthy runs list")]
     #[command(subcommand)]
     Runs(Runs),
     /// List and show certified models
+    #[command(after_help = "Example:\n  seaworthy models show employment@1")]
     #[command(subcommand)]
     Models(Models),
     /// Show where something came from and where it went
+    #[command(after_help = "Example:\n  seaworthy lineage show model:employment@1")]
     #[command(subcommand)]
     Lineage(Lineage),
     /// Walk the chain of evidence back to its source, offline; exits 4 on any integrity failure
@@ -67,24 +70,31 @@ pub(crate) enum Command {
     )]
     Verify(Verify),
     /// Whose signatures count
+    #[command(after_help = "Example:\n  seaworthy trust export > trust.json")]
     #[command(subcommand)]
     Trust(Trust),
     /// Read the transparency log, and have it cosigned by witnesses
+    #[command(after_help = "Example:\n  seaworthy log show")]
     #[command(subcommand)]
     Log(Log),
     /// Write what other tools need to check us
+    #[command(after_help = "Example:\n  seaworthy attest export model:employment@1 -o evidence/")]
     #[command(subcommand)]
     Attest(Attest),
     /// Check, test and mutate gates
+    #[command(after_help = "Example:\n  seaworthy policy test")]
     #[command(subcommand)]
     Policy(Policy),
     /// List, create, rotate, revoke and name keys
+    #[command(after_help = "Example:\n  seaworthy keys create")]
     #[command(subcommand)]
     Keys(Keys),
     /// The index of runs and models
+    #[command(after_help = "Example:\n  seaworthy catalog rebuild")]
     #[command(subcommand)]
     Catalog(Catalog),
     /// The artifact store
+    #[command(after_help = "Example:\n  seaworthy store gc --dry-run")]
     #[command(subcommand)]
     Store(Store),
     /// Print the reference of all commands as Markdown
@@ -161,13 +171,16 @@ pub(crate) struct Confinement {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Runs {
     /// All runs, newest first
+    #[command(after_help = "Example:\n  seaworthy runs list")]
     List,
     /// One run, step by step
+    #[command(after_help = "Example:\n  seaworthy runs show r0190a2b3c4d5e6f7")]
     Show {
         /// Run id
         run: String,
     },
     /// Ask a run in progress to stop
+    #[command(after_help = "Example:\n  seaworthy runs cancel r0190a2b3c4d5e6f7")]
     Cancel {
         /// Run id
         run: String,
@@ -177,8 +190,10 @@ pub(crate) enum Runs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Models {
     /// All model versions and aliases
+    #[command(after_help = "Example:\n  seaworthy models list")]
     List,
     /// One version: lineage, signatures, metrics, score, gates
+    #[command(after_help = "Examples:\n  seaworthy models show employment@1\n  seaworthy models show employment@candidate --json")]
     Show {
         /// NAME@VERSION or NAME@ALIAS
         reference: String,
@@ -188,6 +203,7 @@ pub(crate) enum Models {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Lineage {
     /// The tree of what something was made from, and what was made from it
+    #[command(after_help = "Examples:\n  seaworthy lineage show model:employment@1\n  seaworthy lineage show run:r0190a2b3c4d5e6f7")]
     Show {
         /// model:NAME@V, run:ID or artifact:DIGEST
         reference: String,
@@ -227,6 +243,7 @@ pub(crate) enum Trust {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Log {
     /// The leaves, newest last
+    #[command(after_help = "Example:\n  seaworthy log show --from 40 --count 10")]
     Show {
         /// First leaf
         #[arg(long, default_value_t = 0)]
@@ -236,11 +253,13 @@ pub(crate) enum Log {
         count: u64,
     },
     /// A C2SP proof that a leaf is in the log
+    #[command(after_help = "Example:\n  seaworthy log prove 42")]
     Prove {
         /// Leaf index
         index: u64,
     },
     /// The current signed checkpoint
+    #[command(after_help = "Example:\n  seaworthy log checkpoint")]
     Checkpoint,
     /// Print what asks a witness to cosign: the body of a C2SP add-checkpoint request for the current checkpoint
     #[command(
@@ -275,16 +294,19 @@ pub(crate) enum Attest {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Policy {
     /// Load gates and report every fault
+    #[command(after_help = "Example:\n  seaworthy policy check model_performance")]
     Check {
         /// Gate names or folders (default: all of the workspace and the built-in ones)
         gates: Vec<String>,
     },
     /// Run the cases of gates
+    #[command(after_help = "Example:\n  seaworthy policy test policies/my_gate")]
     Test {
         /// Gate names or folders
         gates: Vec<String>,
     },
     /// Mutate passing inputs, and the policies themselves; list what still passes
+    #[command(after_help = "Example:\n  seaworthy policy mutate model_performance")]
     Mutate {
         /// Gate names or folders
         gates: Vec<String>,
@@ -294,8 +316,10 @@ pub(crate) enum Policy {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Keys {
     /// The keys of this workspace and environment
+    #[command(after_help = "Example:\n  seaworthy keys list")]
     List,
     /// Create the keys that are missing
+    #[command(after_help = "Examples:\n  seaworthy keys create\n  seaworthy keys create --passphrase")]
     Create {
         /// Protect them by a passphrase asked on the terminal, instead of an identity file
         #[arg(long)]
@@ -340,12 +364,14 @@ pub(crate) enum Keys {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Catalog {
     /// Make the index again from log and artifacts
+    #[command(after_help = "Example:\n  seaworthy catalog rebuild")]
     Rebuild,
 }
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Store {
     /// Remove blobs that nothing in the log names
+    #[command(after_help = "Example:\n  seaworthy store gc --dry-run")]
     Gc {
         /// Only say what would go
         #[arg(long)]

@@ -27,6 +27,10 @@ pub(crate) fn run(settings: &Settings, command: &Attest) -> Result<u8, Failure> 
     let log = ExportedLog::read(&reading, &trust)?;
     let wanted = log.closure(&reading, &reference)?;
     let mut exported = 0;
+    if wanted.is_empty() {
+        let hint = "`seaworthy models list` and `seaworthy runs list` show what there is";
+        return Err(Failure::usage(format!("no statement of this log is about `{reference}`"), hint));
+    }
     for statement in log.statements.iter().filter(|statement| wanted.contains(&statement.pae)) {
         let bundle = log.with_proof(&reading, statement)?;
         write(&output.join("bundles").join(format!("{}.json", statement.pae.hex())), &bundle.to_json())?;

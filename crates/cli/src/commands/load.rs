@@ -99,8 +99,8 @@ fn read(path: &Path) -> Result<String, Failure> {
     seaworthy_store::workspace::config_file(path).map_err(|e| {
         Failure::configuration(
             "workflow/unreadable",
-            format!("`{}`: {e}", path.display()),
-            "name a workflow file, for instance workflow.yaml",
+            e.to_string(),
+            "name a workflow file, for instance workflow.yaml; `seaworthy init` writes a first one",
         )
     })
 }

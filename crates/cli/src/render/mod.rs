@@ -56,7 +56,7 @@ pub(crate) fn json_line<T: Serialize>(value: &T) {
 
 /// An error with its code, reasons and hint.
 pub(crate) fn failure(failure: &Failure) {
-    note(&format!("error[{}]: {}", failure.code, failure.message));
+    note(&format!("error[{}]: {}", failure.code, without_numbers(&failure.message)));
     for reason in &failure.reasons {
         note(&format!("  - {} ({}): {}", reason.rule, reason.code, reason.message));
         if !reason.hint.is_empty() {
@@ -66,6 +66,19 @@ pub(crate) fn failure(failure: &Failure) {
     if !failure.hint.is_empty() {
         note(&format!("  hint: {}", failure.hint));
     }
+}
+
+/// The system's words without its numbers: `No such file or directory (os error 2)` says it twice.
+fn without_numbers(message: &str) -> String {
+    let mut said = String::new();
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        said.push_str(before);
+        let digits = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest = digits.strip_prefix(')').unwrap_or(digits);
+    }
+    said.push_str(rest);
+    said
 }
 
 /// How a run ended.

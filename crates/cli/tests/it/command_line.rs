@@ -5,32 +5,67 @@ use crate::workspace::Tiny;
 #[test]
 fn every_command_explains_itself() {
     let tiny = Tiny::unlocked();
-    let commands: [&[&str]; 17] = [
-        &["init"],
-        &["demo"],
-        &["plan"],
-        &["lock"],
-        &["run"],
-        &["runs", "list"],
-        &["runs", "show"],
-        &["runs", "cancel"],
-        &["models", "list"],
-        &["models", "show"],
-        &["lineage", "show"],
-        &["verify"],
-        &["trust", "export"],
-        &["log", "show"],
-        &["attest", "export"],
-        &["policy", "mutate"],
-        &["keys", "rotate"],
-    ];
-    for command in commands {
-        let mut arguments = command.to_vec();
+    let mut open: Vec<Vec<String>> = vec![Vec::new()];
+    let mut seen = 0;
+    while let Some(command) = open.pop() {
+        let mut arguments: Vec<&str> = command.iter().map(String::as_str).collect();
         arguments.push("--help");
-        let help = tiny.ok(&arguments);
-        assert!(help.stdout.contains("Usage: seaworthy"), "{command:?}");
+        let help = tiny.ok(&arguments).stdout;
+        let first = help.lines().next().unwrap();
+        assert!(!first.is_empty() && !first.starts_with("Usage"), "{command:?} has no purpose:\n{help}");
+        assert!(help.contains("Usage: seaworthy"), "{command:?}");
+        assert!(help.contains("Example"), "{command:?} has no example:\n{help}");
+        let below = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        // a description that goes on in the next line is indented further
+        let named =
+            below.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+        open.extend(named.map(|name| command.iter().cloned().chain([name.to_owned()]).collect()));
+        seen += 1;
     }
+    assert!(seen > 35, "only {seen} commands were found");
     assert!(tiny.ok(&["--version"]).stdout.starts_with("seaworthy "));
+}
+
+/// One message: a code, no number of the operating system, no panic, and what to do next.
+#[test]
+fn whatever_is_missing_is_one_clear_message() {
+    let tiny = Tiny::new();
+    tiny.ok(&["run", "workflow.yaml"]);
+    let bare = tiny.base().join("bare");
+    std::fs::create_dir(&bare).unwrap();
+    let bare = bare.to_str().unwrap();
+    let cases: [(&[&str], i32, &str); 11] = [
+        (&["--workspace", "/nonexistent", "runs", "list"], 3, "workspace/missing"),
+        (&["--workspace", bare, "runs", "list"], 3, "workspace/no-state"),
+        (&["--workspace", bare, "keys", "list"], 3, "workflow/unreadable"),
+        (&["plan", "nothing.yaml"], 3, "workflow/unreadable"),
+        (&["lock", "nothing.yaml"], 3, "workflow/unreadable"),
+        (&["verify", "nonsense"], 2, "cli/usage"),
+        (&["models", "show", "nope@1"], 2, "catalog/unknown"),
+        (&["lineage", "show", "run:r0"], 2, "catalog/unknown"),
+        (&["attest", "export", "run:r0", "-o", "evidence"], 2, "cli/usage"),
+        (&["verify", "log", "--trust", "/nonexistent"], 3, "trust/missing"),
+        (&["trust", "import", "nothing.json"], 2, "cli/usage"),
+    ];
+    let clear = |arguments: &[&str], exit: i32, code: &str| {
+        let refused = tiny.refused(arguments, exit, &format!("error[{code}]: "));
+        assert_eq!(refused.stderr.matches("error[").count(), 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains("\n  hint: "), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("os error") && !refused.stderr.contains("panicked"), "{}", refused.stderr);
+    };
+    for (arguments, exit, code) in cases {
+        clear(arguments, exit, code);
+    }
+    assert!(!tiny.dir.join("evidence").join("bundles").exists(), "nothing is exported about nothing");
+    // an identity that others can read opens nothing
+    use std::os::unix::fs::PermissionsExt as _;
+    let state = tiny.base().join("config/seaworthy");
+    let folder = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    let identity = folder.join("staging/keys/identity.txt");
+    std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o644)).unwrap();
+    clear(&["run", "workflow.yaml"], 3, "keys/mode");
+    std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o600)).unwrap();
+    tiny.ok(&["run", "workflow.yaml"]);
 }
 
 #[test]
