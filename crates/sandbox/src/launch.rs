@@ -202,7 +202,8 @@ pub fn init_from(path: &Path) -> bool {
     INIT_PATH.set(path.to_owned()).is_ok()
 }
 
-/// One sealed copy of the init program, made once: what the sandbox executes cannot be changed by anything it runs.
+/// The init program, by a way that nothing it runs can change it: through a read-only mount of its own where this process may
+/// make one, or as a sealed copy in memory. Found once; while this process runs, nobody else can write to it either.
 fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
     static COPY: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(copy) = COPY.get() {
@@ -214,8 +215,19 @@ fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
         return Err(SandboxError::Spec { what: what.into() });
     }
     let path = INIT_PATH.get().map_or(Path::new("/proc/self/exe"), PathBuf::as_path);
-    let copy = seal(path).map_err(SandboxError::setup("copying the program into sealed memory"))?;
+    let copy = match read_only(path) {
+        Ok(mounted) => mounted,
+        Err(_) => seal(path).map_err(SandboxError::setup("copying the program into sealed memory"))?,
+    };
     Ok(COPY.get_or_init(|| copy))
+}
+
+/// The program on a mount that nobody can name, read-only for whoever finds it in /proc. Only root may make one.
+fn read_only(path: &Path) -> io::Result<OwnedFd> {
+    let program = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let mounted = mounts::clone_tree(program.as_fd())?;
+    mounts::restrict(&mounted, true)?;
+    Ok(mounted)
 }
 
 fn seal(path: &Path) -> io::Result<OwnedFd> {

@@ -4,7 +4,7 @@
 //! (exit, bounded streams, output files opened beneath their folder, what was really enforced, usage).
 //!
 //! The launcher ([`run`]) never forks itself: it clones a vfork-like child that only makes raw system calls and executes
-//! one sealed memory copy of this very program, which becomes pid 1 of the sandbox ([`init_main`]).
+//! this very program, where nothing can write to it, which becomes pid 1 of the sandbox ([`init_main`]).
 //!
 //! **Invariant:** anything that cannot be enforced is an error or a line in [`Enforced::gaps`], never silence.
 //! **Invariant:** no process of the step is alive when its outputs are read.

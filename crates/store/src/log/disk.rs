@@ -294,7 +294,7 @@ impl Files {
         }
         let bytes = match self.read(&path)? {
             Some(bytes) => bytes,
-            None => self.cut_from_wider(tile)?,
+            None => self.cut_beginning_of_wider(tile)?,
         };
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= CACHED_FILES_MAX {
@@ -305,7 +305,7 @@ impl Files {
     }
 
     /// The beginning of a wider tile of the same index: the full one, or the partial one of a later state.
-    fn cut_from_wider(&self, tile: Tile) -> Result<Arc<[u8]>, LogError> {
+    fn cut_beginning_of_wider(&self, tile: Tile) -> Result<Arc<[u8]>, LogError> {
         let full = Tile { width: 256, ..tile };
         let folder = format!("{}.p", full.path());
         let mut paths = vec![full.path()];

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use seaworthy_core::merkle::tile::Tile;
 
@@ -15,6 +16,9 @@ use super::writer::{CHECKPOINT, Writes};
 
 /// Bytes beyond which the one who commits writes the files himself.
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long the thread waits for further commits, which change the same files again.
+const GATHERING: Duration = Duration::from_millis(25);
 
 /// Files to be written, by path.
 #[derive(Default)]
@@ -100,6 +104,7 @@ impl Bell {
         while !rung.work && !rung.end {
             rung = self.changed.wait(rung).unwrap_or_else(PoisonError::into_inner);
         }
+        let (mut rung, _) = self.changed.wait_timeout_while(rung, GATHERING, |rung| !rung.end).unwrap_or_else(PoisonError::into_inner);
         rung.work = false;
         !rung.end
     }
