@@ -122,7 +122,7 @@ fn open_log(
         Log::create(&paths.log, &origin, &**signer).map_err(|e| Failure::configuration("log/create", e.to_string(), ""))?;
     }
     let port: Arc<dyn Signer> = signer.clone();
-    let log = Log::open(&paths.log, &origin, port).map_err(|e| Failure::integrity("log/open", e))?;
+    let log = Log::open(&paths.log, &origin, port).map_err(|e| Failure::integrity(e.code(), e))?;
     if log.size().map_err(|e| Failure::integrity("log/read", e))? == 0 {
         let kind =
             EventKind::WorkspaceCreated { workspace: keystore.workspace_id().to_owned(), environment: keystore.environment().to_owned() };

@@ -2,6 +2,7 @@
 //!
 //! in: entries; out: the files they fill or change, and the root.
 //! **Invariant:** an append costs the hashes on its own path: nothing that was written before is hashed again.
+//! **Invariant:** entries are loaded only if they hash to the tree: none that was edited is copied into the next file.
 
 use seaworthy_core::digest::Digest;
 use seaworthy_core::merkle::tile::{Tile, push_entry};
@@ -19,8 +20,15 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// Reads the edge of the tree of `size` leaves from its tiles.
+    /// Reads the edge of the tree of `size` leaves from its tiles, and refuses entries that do not hash to it.
     pub(super) fn load(files: &Files, size: u64) -> Result<Self, LogError> {
+        let edge = Self::read(files, size)?;
+        edge.check_entries()?;
+        Ok(edge)
+    }
+
+    /// The edge as the files have it: nothing is compared.
+    pub(super) fn read(files: &Files, size: u64) -> Result<Self, LogError> {
         let peaks = peaks(size).into_iter().map(|node| files.node(node, size)).collect::<Result<_, _>>()?;
         let mut edge = Self { frontier: Frontier::new(size, peaks)?, ..Self::default() };
         if let Some(tile) = partial(None, size) {
@@ -28,9 +36,21 @@ impl Edge {
         }
         for level in (0..8u8).take_while(|level| Tile::in_tree(Some(*level), 0, size).is_some()) {
             let hashes = partial(Some(level), size).map(|tile| tile.hashes(&files.tile(tile)?).map_err(LogError::from));
+            // a level whose newest tile is full has no partial one
             edge.levels.push(hashes.transpose()?.unwrap_or_default());
         }
         Ok(edge)
+    }
+
+    /// The entries against the hashes of the lowest level; those go into the root, which the caller compares with a signed one.
+    fn check_entries(&self) -> Result<(), LogError> {
+        let Some(tile) = partial(None, self.size()) else { return Ok(()) };
+        let entries = tile.entries(&self.entries)?;
+        let hashes = self.levels.first().map(Vec::as_slice).unwrap_or_default();
+        if entries.len() == hashes.len() && entries.iter().zip(hashes).all(|(entry, hash)| leaf_hash(entry) == *hash) {
+            return Ok(());
+        }
+        Err(LogError::corrupt(tile.path(), "its entries do not hash to the tree"))
     }
 
     pub(super) fn size(&self) -> u64 {

@@ -88,6 +88,35 @@ fn a_leaf_rewritten_with_its_tiles_does_not_fit_the_checkpoint() {
 }
 
 #[test]
+fn an_edited_entry_of_the_right_edge_is_refused_before_it_is_copied() {
+    let dir = small_log();
+    open(&dir).flush().unwrap();
+    let path = "tile/entries/001.p/44";
+    let honest = fs::read(dir.join(path)).unwrap();
+    let text = String::from_utf8(honest.clone()).unwrap();
+    let edited = text.replacen("succeeded", "cancelled", 1);
+    assert_ne!(edited, text);
+    write(&dir.join(path), edited.as_bytes());
+
+    // control: who does not compare copies the edited entry into the next full file
+    let files = disk::Files::on_disk(Arc::new(disk::Folder::open(&dir).unwrap()));
+    let mut edge = edge::Edge::read(&files, 300).unwrap();
+    let mut full = Vec::new();
+    for _ in 300..512 {
+        edge.push(b"{}", &mut full).unwrap();
+    }
+    let (_, copied) = full.iter().find(|(tile, _)| tile.level.is_none()).unwrap();
+    assert!(copied.starts_with(edited.as_bytes()));
+
+    let refused = Log::open(&dir, ORIGIN, signer()).err().unwrap();
+    assert_eq!((refused.code(), refused.to_string().contains(path)), ("log/corrupt", true), "{refused}");
+    assert_eq!(fs::read(dir.join(path)).unwrap(), edited.as_bytes(), "and nothing was written");
+    write(&dir.join(path), &honest);
+    open(&dir).append(&leaves(300..520)).unwrap();
+    assert_eq!(audit(&dir), []);
+}
+
+#[test]
 fn links_and_pipes_are_not_followed() {
     let dir = small_log();
     fs::rename(dir.join("tile/0/000"), dir.join("aside")).unwrap();
