@@ -5,6 +5,8 @@
 use seaworthy_core::decision::Reason;
 use seaworthy_engine::error::EngineError;
 
+/// Findings, or denied.
+pub(crate) const DENIED: u8 = 1;
 /// Usage.
 pub(crate) const USAGE: u8 = 2;
 /// Configuration.

@@ -70,7 +70,17 @@ pub(crate) fn running(
     confinement: &Confinement,
     parallel: usize,
 ) -> Result<Running, Failure> {
-    let environment = &files.environment;
+    running_in(settings, dir, &files.environment, confinement, parallel)
+}
+
+/// The same without a workflow file: the environment is known.
+pub(crate) fn running_in(
+    settings: &Settings,
+    dir: &Path,
+    environment: &Name,
+    confinement: &Confinement,
+    parallel: usize,
+) -> Result<Running, Failure> {
     let workspace = Workspace::create(dir).map_err(|e| state(&e))?;
     let paths = workspace.environment(environment).map_err(|e| state(&e))?;
     let keystore = Keystore::new(settings, workspace.id(), environment);

@@ -156,6 +156,12 @@ pub enum EventKind {
         pin: String,
         /// Digest of the new lock file.
         lock: Digest,
+        /// What the pin says now; absent in leaves of earlier releases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<Digest>,
+        /// What it said before, if it was there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<Digest>,
     },
     /// A key was created, rotated or revoked.
     #[serde(rename = "key.changed")]
@@ -167,6 +173,12 @@ pub enum EventKind {
         /// Key hint: hex(sha256(PEM)).
         key: String,
     },
+    /// Somebody who may asked a run to stop: recorded before the run is told.
+    #[serde(rename = "run.cancel_requested")]
+    RunCancelRequested {
+        /// The run.
+        run: RunId,
+    },
     /// A run ended.
     #[serde(rename = "run.ended")]
     RunEnded {
@@ -174,12 +186,16 @@ pub enum EventKind {
         run: RunId,
         /// `succeeded`, `denied`, `failed` or `cancelled`.
         state: String,
+        /// Who stopped it, if somebody did: the principal of the recorded request, `interrupt` (a signal to its own process), or
+        /// `unrecorded`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cancelled_by: Option<String>,
     },
 }
 
 impl EventKind {
     /// All codes, for documents and tests.
-    pub const CODES: [&'static str; 13] = [
+    pub const CODES: [&'static str; 14] = [
         "workspace.created",
         "run.started",
         "authorization.decided",
@@ -192,6 +208,7 @@ impl EventKind {
         "deployment.recorded",
         "lock.updated",
         "key.changed",
+        "run.cancel_requested",
         "run.ended",
     ];
 }

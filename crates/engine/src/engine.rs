@@ -14,7 +14,7 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::{RunId, StepRunId};
 use seaworthy_core::merkle;
-use seaworthy_core::ports::{AttestRequest, Clock, Entropy, EvidenceSource as _, KeyRole, Leaf, PortError, Recorder as _, Signer};
+use seaworthy_core::ports::{AttestRequest, Clock, Entropy, EvidenceSource as _, KeyRole, Leaf, Recorder as _, Signer};
 use seaworthy_core::principal::{Principal, PrincipalId, PrincipalKind, runner_id, step_id};
 use seaworthy_sandbox::Profile;
 use seaworthy_store::artifacts::Artifacts;
@@ -23,7 +23,6 @@ use seaworthy_store::journal::Journal;
 use seaworthy_store::log::Log;
 use seaworthy_trust::attest::TrustRoot;
 use seaworthy_trust::authz::Authorizer;
-use seaworthy_trust::transparency;
 
 use crate::error::{EngineError, FaultKind};
 use crate::runtime::EnvironmentSettings;
@@ -158,10 +157,7 @@ impl Engine {
         let unproven = |cause: &dyn std::fmt::Display| {
             EngineError::integrity("log/unproven", format!("leaf {index} cannot be relied on: {cause}"), "run `seaworthy verify log`")
         };
-        let log = self.log.snapshot().map_err(PortError::from)?;
-        // what is being written now has no cosignatures yet
-        let trust = TrustRoot { quorum: 0, ..self.trust.clone() };
-        let signed = transparency::verify_checkpoint(log.note().as_bytes(), &trust).map_err(|e| unproven(&e))?.checkpoint;
+        let (log, signed) = crate::proven::signed(self)?;
         let entry = log.entry(index)?;
         let proof = log.inclusion_proof(index)?;
         merkle::verify_inclusion(&merkle::leaf_hash(&entry), index, signed.size, &proof, &signed.root).map_err(|e| unproven(&e))?;
@@ -201,6 +197,32 @@ impl Engine {
     pub fn authorize_user(&self, action: Action, resource: Resource) -> Result<(), EngineError> {
         let request = AuthorizationRequest { principal: self.user(), action, resource, environment: self.settings.environment.clone() };
         crate::authorize::authorize_all(self, None, std::slice::from_ref(&request), &[])
+    }
+
+    /// Asks the run that leaf `started` began to stop: authorized and recorded before anybody tells it.
+    pub fn request_cancel(&self, run: &RunId, started: u64) -> Result<(), EngineError> {
+        let unknown = || {
+            let message = format!("leaf {started} does not say that run {run} was allowed and began");
+            EngineError::integrity("runs/unknown", message, "run `seaworthy verify log`")
+        };
+        let EventKind::RunStarted { run: began, .. } = self.proven_event(started)?.kind else { return Err(unknown()) };
+        // the decision on the run, the user's request and the beginning are one commit, in this order
+        let decided = self.proven_event(started.checked_sub(2).ok_or_else(unknown)?)?.kind;
+        let EventKind::AuthorizationDecided { action: Action::RunWorkflow, resource, .. } = decided else { return Err(unknown()) };
+        if began != *run {
+            return Err(unknown());
+        }
+        let request =
+            AuthorizationRequest { principal: self.user(), action: Action::CancelRun, resource, environment: self.settings.environment.clone() };
+        let asked = self.event(&self.settings.user, EventKind::RunCancelRequested { run: run.clone() });
+        crate::authorize::authorize_all(self, None, std::slice::from_ref(&request), &[asked])
+    }
+
+    /// Who asked `run` to stop, by the newest proven request in the log.
+    pub(crate) fn cancel_requested_by(&self, run: &RunId) -> Result<Option<PrincipalId>, EngineError> {
+        let events = crate::proven::events(self, &["run.cancel_requested"])?;
+        let about = |kind: &EventKind| matches!(kind, EventKind::RunCancelRequested { run: asked } if asked == run);
+        Ok(events.into_iter().rev().find(|(_, event)| about(&event.kind)).map(|(_, event)| event.principal))
     }
 
     /// The user's key signs the manifest of a source that is being pinned: its owner vouches for exactly these bytes.

@@ -116,13 +116,17 @@ pub(crate) fn is_under_way(engine: &Engine, run: &RunId, plan: &Digest, lock: &D
     })?;
     let Some(summary) = found.filter(|summary| summary.ended_ms.is_none()) else { return Ok(false) };
     let EventKind::RunStarted { run: began, request, .. } = engine.proven_event(summary.index)?.kind else { return Ok(false) };
-    let bundle = engine.log.bundle(&request)?.and_then(|stored| Bundle::from_json(&stored).ok());
-    // the request's digest stands in the proven leaf: what it covers needs no further proof
-    let asked = bundle
-        .filter(|bundle| bundle.pae_digest() == request)
-        .and_then(|bundle| Statement::from_payload(&bundle.payload).ok())
-        .and_then(|statement| RunRequest::read(&statement).ok());
+    let asked = requested(engine, &request)?;
     Ok(began == *run && asked.is_some_and(|asked| asked.run == *run && asked.plan == *plan && asked.lock == *lock))
+}
+
+/// The request that a proven `run.started` leaf names: what the digest there covers needs no further proof.
+pub(crate) fn requested(engine: &Engine, request: &Digest) -> Result<Option<RunRequest>, EngineError> {
+    let bundle = engine.log.bundle(request)?.and_then(|stored| Bundle::from_json(&stored).ok());
+    Ok(bundle
+        .filter(|bundle| bundle.pae_digest() == *request)
+        .and_then(|bundle| Statement::from_payload(&bundle.payload).ok())
+        .and_then(|statement| RunRequest::read(&statement).ok()))
 }
 
 /// The data of a STAGED record: what the body left, and the runner's signature over it.

@@ -4,7 +4,7 @@
 //! **Invariant:** no step starts before every step it needs has committed; nothing is done before it is recorded.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
 use seaworthy_core::artifact::ArtifactRef;
@@ -30,6 +30,9 @@ use crate::progress::{Progress, StepState, StepUpdate};
 use crate::report::{RunReport, RunState};
 use crate::resume::{History, is_under_way};
 use crate::{schedule, step};
+
+/// Said in the ends of a run that was stopped by a file without a recorded request.
+const UNRECORDED: &str = "unrecorded";
 
 /// What a run needs besides the engine.
 pub struct RunInput<'a> {
@@ -78,6 +81,7 @@ fn attempt(run: &RunContext<'_>, planned: &PlannedStep) -> (StepState, Option<En
             (state, None, end.detail)
         }
         Err(error) => {
+            let error = run.explain_stop(error);
             let (state, journal_state) = ended_as(&error);
             let error = match record_end(run, &id, journal_state, &error) {
                 Ok(()) => error,
@@ -94,7 +98,7 @@ fn ended_as(error: &EngineError) -> (StepState, State) {
     match (error.kind, error.code.as_str()) {
         (FaultKind::Denied, _) => (StepState::Denied, State::Denied),
         (_, "step/timed-out") => (StepState::TimedOut, State::TimedOut),
-        (_, "step/cancelled") => (StepState::Cancelled, State::Cancelled),
+        (_, "step/cancelled" | "step/cancelled-unrecorded") => (StepState::Cancelled, State::Cancelled),
         _ => (StepState::Failed, State::Failed),
     }
 }
@@ -190,7 +194,7 @@ pub(crate) fn workflow_digest(found: &FoundPins) -> Digest {
 
 fn end_run(run: &RunContext<'_>, state: RunState) -> Result<(), EngineError> {
     let engine = run.engine;
-    let kind = EventKind::RunEnded { run: run.id.clone(), state: state.as_str().to_owned() };
+    let kind = EventKind::RunEnded { run: run.id.clone(), state: state.as_str().to_owned(), cancelled_by: run.cancelled_by() };
     engine.record(&[engine.event(&engine.runner().id, kind)])?;
     let record = Record::of_run(engine.now_ms(), run.id.clone(), State::RunEnded, json!({"state": state.as_str()}));
     engine.journal.append_lazy(&[record]).map_err(|e| unjournaled(&e))?;
@@ -210,6 +214,8 @@ pub(crate) struct RunContext<'a> {
     pub(crate) cancel: Cancel,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) model: Mutex<Option<(String, u64)>>,
+    /// Whose request the file was that asked this run to stop; [`UNRECORDED`] if the log has none.
+    stop: OnceLock<String>,
     started_ms: u64,
     stored: Mutex<BTreeMap<Digest, ()>>,
 }
@@ -228,6 +234,7 @@ impl<'a> RunContext<'a> {
             cancel: input.cancel.clone(),
             progress: input.progress,
             model: Mutex::new(None),
+            stop: OnceLock::new(),
             started_ms: engine.now_ms(),
             stored: Mutex::new(BTreeMap::new()),
         }
@@ -241,6 +248,26 @@ impl<'a> RunContext<'a> {
         let step = planned.step.name.clone();
         let attempt = self.history.next_attempt(&self.id, &step);
         StepRunId { run: self.id.clone(), workflow: self.plan.workflow.clone(), step, attempt }
+    }
+
+    /// Somebody left the wish to stop: fails safe, so the run stops even if no request is recorded, and its ends say so.
+    pub(crate) fn cancel_as_asked(&self) {
+        let by = self.engine.cancel_requested_by(&self.id).ok().flatten();
+        self.stop.get_or_init(|| by.map_or_else(|| UNRECORDED.to_owned(), |principal| principal.0));
+        self.cancel.cancel();
+    }
+
+    fn cancelled_by(&self) -> Option<String> {
+        self.cancel.is_cancelled().then(|| self.stop.get().cloned().unwrap_or_else(|| "interrupt".to_owned()))
+    }
+
+    fn explain_stop(&self, mut error: EngineError) -> EngineError {
+        if error.code == "step/cancelled" && self.stop.get().is_some_and(|by| by == UNRECORDED) {
+            "step/cancelled-unrecorded".clone_into(&mut error.code);
+            error.message.push_str(": a file asked for it, but no request is recorded in the log");
+            "see who can write into .seaworthy; run again to continue".clone_into(&mut error.hint);
+        }
+        error
     }
 
     /// The lock has exactly the digest that was found.

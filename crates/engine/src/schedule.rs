@@ -68,12 +68,13 @@ fn work(run: &RunContext<'_>, board: &Board, attempt: &(impl Fn(&PlannedStep) ->
     }
 }
 
-/// `seaworthy runs cancel` of another process leaves a file of the run's name.
+/// `seaworthy runs cancel` of another process leaves a file of the run's name. Whoever left it, the run stops.
 fn watch_for_cancel(run: &RunContext<'_>, finished: &AtomicBool) {
     let asked = run.engine.settings.cancel_dir.join(&run.id.0);
     while !finished.load(Ordering::Acquire) {
         if asked.exists() {
-            run.cancel.cancel();
+            run.cancel_as_asked();
+            return;
         }
         std::thread::park_timeout(CANCEL_POLL);
     }

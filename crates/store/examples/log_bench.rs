@@ -22,7 +22,7 @@ mod signer;
 const ORIGIN: &str = "bench.example/log";
 
 fn leaf(n: u64) -> Leaf {
-    let kind = EventKind::RunEnded { run: RunId(format!("r{n:016x}")), state: "succeeded".repeat(16) };
+    let kind = EventKind::RunEnded { run: RunId(format!("r{n:016x}")), state: "succeeded".repeat(16), cancelled_by: None };
     Leaf::Event(Event { time_ms: n, principal: PrincipalId("user:p-0123456789abcdef".into()), kind })
 }
 

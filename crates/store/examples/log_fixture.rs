@@ -39,7 +39,7 @@ fn leaf(n: u64, key: &SigningKey, public_key: &[u8]) -> Leaf {
         let bundle = Bundle { payload, signature, key_hint, log_proof: None };
         return Leaf::Attestation { bundle, public_key: public_key.to_vec() };
     }
-    let kind = EventKind::RunEnded { run: RunId(format!("r{n:016x}")), state: "succeeded".into() };
+    let kind = EventKind::RunEnded { run: RunId(format!("r{n:016x}")), state: "succeeded".into(), cancelled_by: None };
     Leaf::Event(Event { time_ms: n, principal: PrincipalId("user:p-0000000000000000".into()), kind })
 }
 

@@ -1,9 +1,9 @@
-//! `seaworthy runs`: list, show, cancel.
+//! `seaworthy runs`: list, show, cancel. A cancellation is authorized and recorded before the run is told.
 
 use seaworthy_core::id::RunId;
 use seaworthy_store::catalog::{Catalog, CatalogError, RunDetail};
 
-use crate::arguments::Runs;
+use crate::arguments::{Confinement, Runs};
 use crate::failure::Failure;
 use crate::open;
 use crate::render;
@@ -25,7 +25,11 @@ pub(crate) fn run(settings: &Settings, command: &Runs) -> Result<u8, Failure> {
             render::run(settings, &show(&catalog, run)?);
         }
         Runs::Cancel { run } => {
-            show(&catalog, run)?;
+            let detail = show(&catalog, run)?;
+            let running = open::running_in(settings, &dir, &reading.environment, &Confinement::default(), 1)?;
+            // no record, no effect: a denied request stops nothing
+            running.engine.request_cancel(&RunId(run.clone()), detail.summary.index)?;
+            running.remember();
             let folder = open::cancel_dir(&reading.paths);
             seaworthy_store::workspace::private_folder(&folder)
                 .and_then(|_| seaworthy_store::workspace::write_atomic(&folder.join(run), b"", 0o600))

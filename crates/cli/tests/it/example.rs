@@ -6,6 +6,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use seaworthy_core::digest::Digest;
+use seaworthy_core::ports::{EvidenceSource, PortError};
+use seaworthy_store::catalog::Catalog;
+use seaworthy_store::log::LogReader;
+
 use crate::workspace::{Demo, Finished, copy_folder, example};
 
 #[test]
@@ -181,6 +186,56 @@ fn a_copy_verifies_on_another_machine_with_the_trust_file_alone() {
     std::fs::write(elsewhere.join("trust.json"), other.ok(&["trust", "export"]).stdout).unwrap();
     let refused = stranger(&demo, &elsewhere, &verify);
     assert_eq!(refused.code, 4, "{}{}", refused.stdout, refused.stderr);
+}
+
+/// A log without the registrations: what a forger makes the index from, with a checksum that is right.
+struct WithoutModels(LogReader);
+
+impl EvidenceSource for WithoutModels {
+    fn size(&self) -> Result<u64, PortError> {
+        self.0.size()
+    }
+    fn entry(&self, index: u64) -> Result<Vec<u8>, PortError> {
+        let entry = self.0.entry(index)?;
+        let text = String::from_utf8_lossy(&entry);
+        let hidden = ["model.registered", "model.aliased", "deployment.recorded"];
+        if hidden.iter().any(|code| text.contains(&format!("\"code\":\"{code}\""))) { self.0.entry(0) } else { Ok(entry) }
+    }
+    fn bundle(&self, pae: &Digest) -> Result<Option<Vec<u8>>, PortError> {
+        self.0.bundle(pae)
+    }
+    fn checkpoint(&self) -> Result<String, PortError> {
+        self.0.checkpoint()
+    }
+    fn inclusion_proof(&self, index: u64) -> Result<Vec<Digest>, PortError> {
+        self.0.inclusion_proof(index)
+    }
+    fn bundle_digests(&self) -> Result<Vec<Digest>, PortError> {
+        self.0.bundle_digests()
+    }
+}
+
+#[test]
+fn a_doctored_index_gives_no_version_or_release_a_second_time() {
+    let demo = Demo::new();
+    demo.vary("batch-at-bound");
+    demo.ok(&["lock", "--update", "source:ingest_data"]);
+    let log = LogReader::open(&demo.state().join("log")).unwrap();
+    let mut index = Catalog::open(&demo.state().join("catalog.db")).unwrap();
+    index.rebuild(&WithoutModels(log)).unwrap();
+    // control: who asks the index registers version 1 and release 1 again, which `verify` refuses for ever
+    // (crates/trust/tests/it/attacks.rs: `verify/version-twice`, `verify/release-rollback`)
+    assert_eq!((index.next_version("employment").unwrap(), index.next_release("employment").unwrap()), (1, 1));
+    drop(index);
+    let doctored = Catalog::open(&demo.state().join("catalog.db")).unwrap();
+    assert!(doctored.models().unwrap().is_empty(), "its checksum is right: it is opened as it is");
+    drop(doctored);
+
+    demo.ok(&["run", "workflow.yaml"]);
+    let versions: Vec<_> = demo.events_of("model.registered").iter().map(|event| event["version"].clone()).collect();
+    let releases: Vec<_> = demo.events_of("deployment.recorded").iter().map(|event| event["release"].clone()).collect();
+    assert_eq!((versions, releases), (vec![1.into(), 2.into()], vec![1.into(), 2.into()]));
+    demo.ok(&["verify", "model:employment@2"]);
 }
 
 /// Stopped at the first step: nothing of the new batch is committed, no code has seen it.

@@ -90,3 +90,54 @@ fn a_plan_shows_every_pin_with_its_state() {
     std::fs::remove_dir_all(tiny.dir.join("data")).unwrap();
     assert!(planned(&tiny, "source:ingest")["note"].as_str().unwrap().contains("cannot be read"));
 }
+
+/// The attack: remove a pin's line, change what it pinned, wait for the next `seaworthy lock`.
+#[test]
+fn a_pin_whose_line_was_removed_is_not_moved_without_being_named() {
+    for pin in ["source:ingest", "code:src/", "gate:data_schema_v2", "schema:ingest", "settings"] {
+        let tiny = Tiny::new();
+        let earlier = remove(&tiny, pin);
+        let lock = tiny.read("seaworthy.lock");
+        let refused = tiny.refused(&["lock"], 1, "lock/removed");
+        assert!(refused.stderr.contains(&earlier), "the earlier digest is named:\n{}", refused.stderr);
+        assert!(refused.stderr.contains(&format!("seaworthy lock --update {pin}")), "{}", refused.stderr);
+        assert_eq!(tiny.read("seaworthy.lock"), lock, "nothing was pinned");
+        // another name does not cover it, its own does
+        if pin != "settings" {
+            tiny.refused(&["lock", "--update", "settings"], 1, "lock/removed");
+        }
+        tiny.ok(&["lock", "--update", pin]);
+        let moved = tiny.events_of("lock.updated").pop().unwrap();
+        assert_eq!((&moved["pin"], moved.get("before")), (&serde_json::json!(pin), None));
+        tiny.ok(&["run", "workflow.yaml"]);
+    }
+}
+
+/// A pin that came with the lock file of somebody else has no `lock.updated` leaf here; the run that used it knows it.
+#[test]
+fn a_pin_that_only_a_run_used_is_known_too() {
+    let (tiny, other) = (Tiny::unlocked(), Tiny::new());
+    tiny.ok(&["keys", "create"]);
+    tiny.edit("workflow.yaml", "data_provenance: enforce", "logging: enabled");
+    other.edit("workflow.yaml", "data_provenance: enforce", "logging: enabled");
+    other.ok(&["lock", "--update", "all"]);
+    tiny.write("seaworthy.lock", other.read("seaworthy.lock").as_bytes());
+    // control: no leaf of this log and no run knows the pin yet, so it is a missing one like any other
+    let honest = tiny.read("seaworthy.lock");
+    remove(&tiny, "code:src/");
+    tiny.ok(&["lock"]);
+    tiny.write("seaworthy.lock", honest.as_bytes());
+
+    tiny.ok(&["run", "workflow.yaml"]);
+    let earlier = remove(&tiny, "source:ingest");
+    let refused = tiny.refused(&["lock"], 1, "lock/removed");
+    assert!(refused.stderr.contains(&earlier), "{}", refused.stderr);
+}
+
+/// Takes a line out of the lock; returns the digest that was there.
+fn remove(tiny: &Tiny, pin: &str) -> String {
+    let mut lock: serde_json::Value = serde_json::from_str(&tiny.read("seaworthy.lock")).unwrap();
+    let old = lock["pins"].as_object_mut().unwrap().remove(pin).unwrap();
+    tiny.write("seaworthy.lock", format!("{lock:#}\n").as_bytes());
+    old["digest"].as_str().unwrap().to_owned()
+}

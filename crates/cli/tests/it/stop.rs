@@ -55,6 +55,7 @@ fn an_interrupt_kills_the_step_and_is_recorded() {
     assert!(kill.success());
     assert_eq!(ends_within(&mut child, Duration::from_secs(10)), 1);
     assert_eq!(ended(&tiny), ("cancelled".to_owned(), "cancelled".to_owned()));
+    assert_eq!(tiny.events_of("run.ended").pop().unwrap()["cancelled_by"], "interrupt");
     tiny.ok(&["verify", "log"]);
 }
 
@@ -66,6 +67,44 @@ fn another_process_can_cancel_a_run() {
     tiny.ok(&["runs", "cancel", &crate::spine::run_id(&tiny)]);
     assert_eq!(ends_within(&mut child, Duration::from_secs(10)), 1);
     assert_eq!(ended(&tiny).1, "cancelled");
+    let asked = tiny.events_of("run.cancel_requested").pop().unwrap();
+    let end = tiny.events_of("run.ended").pop().unwrap();
+    assert_eq!(end["cancelled_by"], asked["principal"], "the end says whose request it was");
+    assert_eq!(tiny.events_of("step.ended").pop().unwrap()["error"], "step/cancelled");
+    tiny.ok(&["verify", "log"]);
+}
+
+#[test]
+fn a_cancellation_that_the_policies_forbid_stops_nothing() {
+    const FORBID: &[u8] = b"@id(\"no-cancel\") forbid (principal, action == Action::\"cancel_run\", resource);\n";
+    let tiny = sleepy();
+    let mut child = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_start(&tiny, "double");
+    let run = crate::spine::run_id(&tiny);
+    tiny.write("policies/authz/extra.cedar", FORBID);
+    tiny.refused(&["runs", "cancel", &run], 1, "authz/denied");
+    assert!(tiny.events_of("run.cancel_requested").is_empty(), "a denied request is no request");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "the run goes on");
+    // control: allowed, it stops
+    std::fs::remove_dir_all(tiny.dir.join("policies/authz")).unwrap();
+    tiny.ok(&["runs", "cancel", &run]);
+    assert_eq!(ends_within(&mut child, Duration::from_secs(10)), 1);
+}
+
+/// Somebody who can write the state folder, but has no key: the run stops all the same, and its ends say that nobody asked.
+#[test]
+fn a_cancel_file_without_a_recorded_request_stops_the_run_and_is_told() {
+    let tiny = sleepy();
+    let mut child = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_start(&tiny, "double");
+    let file = tiny.state().join("cancel").join(crate::spine::run_id(&tiny));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, b"").unwrap();
+    assert_eq!(ends_within(&mut child, Duration::from_secs(10)), 1);
+    assert_eq!(ended(&tiny), ("cancelled".to_owned(), "cancelled".to_owned()));
+    assert_eq!(tiny.events_of("run.ended").pop().unwrap()["cancelled_by"], "unrecorded");
+    assert_eq!(tiny.events_of("step.ended").pop().unwrap()["error"], "step/cancelled-unrecorded");
 }
 
 #[test]

@@ -31,6 +31,7 @@ use crate::commit;
 use crate::error::EngineError;
 use crate::inputs::{VerifiedInput, verify_as_runner};
 use crate::progress::StepState;
+use crate::proven;
 use crate::run::RunContext;
 use crate::step::StepEnd;
 use crate::step::key::StepKeys;
@@ -177,16 +178,19 @@ struct NextVersion {
     replaces: Option<Digest>,
 }
 
+/// One more than any the log says: an index could be made to say a number twice, and what is registered then no verification accepts.
 fn next_version(run: &RunContext<'_>, name: &Name) -> Result<NextVersion, EngineError> {
-    run.engine.catch_up()?;
-    run.engine.query(|catalog| {
-        let newest = catalog.deployments(name.as_str())?.into_iter().max_by_key(|deployment| deployment.release);
-        Ok(NextVersion {
-            version: catalog.next_version(name.as_str())?,
-            release: catalog.next_release(name.as_str())?,
-            replaces: newest.and_then(|deployment| deployment.statement.parse().ok()),
-        })
-    })
+    let (mut version, mut release, mut replaces) = (0_u64, 0_u64, None);
+    for (_, event) in proven::events(run.engine, &["model.registered", "deployment.recorded"])? {
+        match event.kind {
+            EventKind::ModelRegistered { model, version: taken, .. } if model == name.as_str() => version = version.max(taken),
+            EventKind::DeploymentRecorded { model, release: taken, statement, .. } if model == name.as_str() && taken > release => {
+                (release, replaces) = (taken, Some(statement));
+            }
+            _ => {}
+        }
+    }
+    Ok(NextVersion { version: version.saturating_add(1), release: release.saturating_add(1), replaces })
 }
 
 fn statements_of(

@@ -90,7 +90,7 @@ fn event(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
             db.prepare_cached("INSERT INTO runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, 'running') ON CONFLICT DO UPDATE SET state = 'running', ended_ms = NULL")?
                 .execute(params![run.0, idx, event.principal.0, request.hex(), plan.hex(), time])?;
         }
-        EventKind::RunEnded { run, state } => {
+        EventKind::RunEnded { run, state, .. } => {
             db.prepare_cached("UPDATE runs SET state = ?2, ended_ms = ?3 WHERE run = ?1")?.execute(params![run.0, state, time])?;
         }
         EventKind::StepStarted { step } => {
@@ -132,6 +132,7 @@ fn event(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
         EventKind::AuthorizationDecided { .. }
         | EventKind::WorkspaceCreated { .. }
         | EventKind::LockUpdated { .. }
+        | EventKind::RunCancelRequested { .. }
         | EventKind::KeyChanged { .. } => {}
     }
     Ok(())

@@ -100,7 +100,7 @@ pub(super) fn leaf(n: u64) -> Leaf {
         };
         return Leaf::Attestation { bundle, public_key };
     }
-    let kind = EventKind::RunEnded { run: RunId(format!("r{n:016x}")), state: "succeeded".into() };
+    let kind = EventKind::RunEnded { run: RunId(format!("r{n:016x}")), state: "succeeded".into(), cancelled_by: None };
     Leaf::Event(Event { time_ms: n, principal: seaworthy_core::principal::PrincipalId("user:p-0".into()), kind })
 }
 

@@ -116,7 +116,7 @@ fn story() -> MemoryLog {
         state: "pending-canary".into(),
         statement: Digest::of(b"d"),
     });
-    log.event(EventKind::RunEnded { run: RunId("r1".into()), state: "succeeded".into() });
+    log.event(EventKind::RunEnded { run: RunId("r1".into()), state: "succeeded".into(), cancelled_by: None });
     start(&mut log, "r2");
     commit(&mut log, step("r2", "ingest", 1), &[], &[raw], vec![], Some(step("r1", "ingest", 1)));
     let reasons = vec![Reason { code: "authz/no_permit".into(), rule: "-".into(), message: "no".into(), hint: "-".into() }];
@@ -128,7 +128,7 @@ fn story() -> MemoryLog {
         decision: Decision::Deny { reasons },
     });
     log.event(EventKind::StepEnded { step: step("r2", "prepare", 1), state: "denied".into(), error: "authz/denied".into() });
-    log.event(EventKind::RunEnded { run: RunId("r2".into()), state: "denied".into() });
+    log.event(EventKind::RunEnded { run: RunId("r2".into()), state: "denied".into(), cancelled_by: None });
     log
 }
 
@@ -332,7 +332,7 @@ fn any_event() -> impl Strategy<Value = EventKind> {
     let artifacts = || prop::collection::vec(artifact.clone(), 0..3);
     prop_oneof![
         run.clone().prop_map(|run| EventKind::RunStarted { run, request: Digest::of(b"q"), plan: Digest::of(b"p") }),
-        (run, "[a-z'\n\\\\]{1,8}").prop_map(|(run, state)| EventKind::RunEnded { run, state }),
+        (run, "[a-z'\n\\\\]{1,8}").prop_map(|(run, state)| EventKind::RunEnded { run, state, cancelled_by: None }),
         id.clone().prop_map(|step| EventKind::StepStarted { step }),
         (id.clone(), "[a-z]{1,4}").prop_map(|(step, state)| EventKind::StepEnded { step, state, error: "x/y".into() }),
         (id.clone(), artifacts(), artifacts(), prop::option::of(id.clone())).prop_map(|(step, inputs, outputs, reused_from)| {

@@ -70,7 +70,7 @@ fn environment(scratch: &Scratch) -> (Workspace, EnvironmentPaths, Log) {
     .unwrap();
     assert!(barrier::count_of_thread() - before <= 4, "{} barriers", barrier::count_of_thread() - before);
     journal.append_lazy(&[Record::of_step(1, &step, State::Committed, Value::Null)]).unwrap();
-    log.record(&[event(EventKind::RunEnded { run: run.clone(), state: "succeeded".into() })]).unwrap();
+    log.record(&[event(EventKind::RunEnded { run: run.clone(), state: "succeeded".into(), cancelled_by: None })]).unwrap();
     journal.append(&[Record::of_run(1, run, State::RunEnded, Value::Null)]).unwrap();
     Catalog::open(&paths.catalog).unwrap().catch_up(&log).unwrap();
     log.flush().unwrap();

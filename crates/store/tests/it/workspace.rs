@@ -90,7 +90,7 @@ fn an_id_that_is_not_the_logs_is_a_fault() {
     };
     assert_eq!(workspace.audit(&staging, &begun(workspace.id(), "staging")), []);
     let mut other = MemoryLog::default();
-    other.event(EventKind::LockUpdated { pin: "x".into(), lock: seaworthy_core::digest::Digest::of(b"") });
+    other.event(EventKind::LockUpdated { pin: "x".into(), lock: seaworthy_core::digest::Digest::of(b""), digest: None, before: None });
     let mut garbage = MemoryLog::default();
     garbage.entries.push(b"garbage".to_vec());
     for log in [begun("0000000000000000", "staging"), begun(workspace.id(), "prod"), other, garbage] {

@@ -616,7 +616,7 @@ fn a_log_that_was_rewritten_since_it_was_seen_is_refused() {
     assert!(codes(&verify_with(&shorter, "log", &seen(before.clone()))).contains(&"verify/log-rollback"));
 
     let mut draft = Draft::sample();
-    draft.items.insert(3, Item::Event(EventKind::LockUpdated { pin: "x".to_owned(), lock: Digest::of(b"x") }));
+    draft.items.insert(3, Item::Event(EventKind::LockUpdated { pin: "x".to_owned(), lock: Digest::of(b"x"), digest: None, before: None }));
     let rewritten = World::record(&draft, &keys);
     assert!(verify(&rewritten, "log").ok, "the control: without a memory the rewritten log is believed");
     assert_eq!(codes(&verify_with(&rewritten, "log", &seen(before))), ["verify/log-fork"]);

@@ -218,7 +218,7 @@ fn a_log_that_grows_while_it_is_verified_is_no_fault_but_uncovered_leaves_are() 
     let keys = Keys::new();
     let before = honest();
     let mut draft = Draft::sample();
-    draft.event(EventKind::LockUpdated { pin: "x".to_owned(), lock: Digest::of(b"x") });
+    draft.event(EventKind::LockUpdated { pin: "x".to_owned(), lock: Digest::of(b"x"), digest: None, before: None });
     let after = World::record(&draft, &keys);
     for calls in (0..110).chain([200]) {
         let growing = Growing { before: before.clone(), after: after.clone(), calls: Cell::new(calls) };

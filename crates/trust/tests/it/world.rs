@@ -318,7 +318,7 @@ impl Draft {
         draft.ingest_and_preprocess();
         draft.train_and_validate();
         draft.deploy();
-        draft.event(EventKind::RunEnded { run: run(), state: "succeeded".to_owned() });
+        draft.event(EventKind::RunEnded { run: run(), state: "succeeded".to_owned(), cancelled_by: None });
         draft
     }
 

@@ -117,7 +117,7 @@ impl History {
                     return Err(("verify/wrong-request", format!("run {run} started twice")));
                 }
             }
-            EventKind::RunEnded { run, state } => {
+            EventKind::RunEnded { run, state, .. } => {
                 self.run_ends.insert(run.clone(), state.clone());
             }
             EventKind::AuthorizationDecided { step: Some(step), action, decision, .. } => {
@@ -136,6 +136,7 @@ impl History {
             EventKind::AuthorizationDecided { step: None, .. }
             | EventKind::StepEnded { .. }
             | EventKind::LockUpdated { .. }
+            | EventKind::RunCancelRequested { .. }
             | EventKind::KeyChanged { .. } => {}
         }
         Ok(())
