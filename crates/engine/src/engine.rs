@@ -212,8 +212,12 @@ impl Engine {
         if began != *run {
             return Err(unknown());
         }
-        let request =
-            AuthorizationRequest { principal: self.user(), action: Action::CancelRun, resource, environment: self.settings.environment.clone() };
+        let request = AuthorizationRequest {
+            principal: self.user(),
+            action: Action::CancelRun,
+            resource,
+            environment: self.settings.environment.clone(),
+        };
         let asked = self.event(&self.settings.user, EventKind::RunCancelRequested { run: run.clone() });
         crate::authorize::authorize_all(self, None, std::slice::from_ref(&request), &[asked])
     }

@@ -3,6 +3,7 @@
 //! **Invariant:** a check that lacks an input it needs is an error that names it.
 
 use seaworthy_core::finding::CheckReport;
+use serde_json::Value;
 
 use crate::checks::CheckError;
 use crate::model::{Model, Task};
@@ -36,6 +37,10 @@ pub trait Check: Sync {
     fn id(&self) -> &'static str;
     /// One line for people.
     fn title(&self) -> &'static str;
+    /// Raised whenever the same input is reported on differently: a report of another version is never reused.
+    fn version(&self) -> u32;
+    /// Every bound and seed that a report depends on.
+    fn parameters(&self) -> Value;
     /// Examines.
     fn run(&self, inputs: &Inputs<'_>) -> Result<CheckReport, CheckError>;
 }

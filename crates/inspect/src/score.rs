@@ -16,6 +16,8 @@ use crate::checks::explain::ADDITIVITY_MAX;
 
 /// Name of the report.
 pub const ID: &str = "score";
+/// Version of the check: raise it when the same input is reported on differently.
+pub const VERSION: u32 = 1;
 /// Least weight of a part.
 pub const WEIGHT_MIN: f64 = 0.5;
 /// Largest weight of a part.
@@ -177,4 +179,12 @@ fn describe(score: &Score) -> CheckReport {
 
 fn finding(part: &str, message: String, evidence: BTreeMap<String, Value>) -> Finding {
     Finding { check: ID.to_owned(), severity: Severity::Error, subject: format!("part:{part}"), message, evidence, rows: Vec::new() }
+}
+
+/// Every bound and seed that a report depends on.
+pub(crate) fn parameters() -> serde_json::Value {
+    serde_json::json!({
+        "weight_min": WEIGHT_MIN, "weight_max": WEIGHT_MAX, "required": REQUIRED, "accuracy_loss_max": ACCURACY_LOSS_MAX,
+        "error_rise_max": ERROR_RISE_MAX, "psi_max": PSI_MAX, "additivity_max": ADDITIVITY_MAX
+    })
 }

@@ -82,9 +82,8 @@ fn is_named(named: &[String], name: &str) -> bool {
 /// A name that the log knows is not new: whoever removed its line would move it without being asked.
 fn refuse_removed(running: &Running, loaded: &Loaded, named: &[String], lock: &Lock, found: &FoundPins) -> Result<(), Failure> {
     let required = pins::required(&loaded.plan, lock, found).into_iter().map(|(name, _)| name);
-    let absent: BTreeSet<String> = required
-        .filter(|name| found.pins.contains_key(name) && !lock.pins.contains_key(name) && !is_named(named, name))
-        .collect();
+    let absent: BTreeSet<String> =
+        required.filter(|name| found.pins.contains_key(name) && !lock.pins.contains_key(name) && !is_named(named, name)).collect();
     if absent.is_empty() {
         return Ok(());
     }

@@ -15,6 +15,11 @@ use crate::run::RunContext;
 /// Layout version of the keys: raise it when a step kind starts doing something else with the same inputs.
 const KEY_VERSION: u32 = 1;
 
+/// What the reports of a step depend on besides its inputs: a release whose checks differ examines anew.
+fn checks_of(kind: StepKind) -> Option<String> {
+    matches!(kind, StepKind::Ingest | StepKind::Validate).then(|| seaworthy_inspect::registry::digest().hex())
+}
+
 /// The two keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StepKeys {
@@ -44,9 +49,24 @@ pub(crate) fn of_step(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[Ver
         "schema": if ingests { pin(format!("schema:{}", step.name)) } else { None },
         "profile": run.engine.settings.profile.to_string(),
         "machine": std::env::consts::ARCH,
+        "checks": checks_of(step.kind),
     });
     let body = Digest::of(&seaworthy_core::json_strict::to_canonical(&body));
     let gate = step.policy_gate.as_ref().and_then(|gate| pin(format!("gate:{gate}")));
     let commit = json!({"body": body.hex(), "gate": gate, "workflow": run.plan.workflow.as_str()});
     Ok(StepKeys { body, commit: Digest::of(&seaworthy_core::json_strict::to_canonical(&commit)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_examines_depends_on_the_checks_and_nothing_else_does() {
+        let checks = Some(seaworthy_inspect::registry::digest().hex());
+        assert_eq!([checks_of(StepKind::Ingest), checks_of(StepKind::Validate)], [checks.clone(), checks]);
+        for kind in [StepKind::Transform, StepKind::Train, StepKind::Deploy] {
+            assert_eq!(checks_of(kind), None);
+        }
+    }
 }

@@ -28,6 +28,8 @@ use crate::table::{Batch, ColumnKind, Dataset};
 
 /// Name of the check.
 pub const ID: &str = "anomaly";
+/// Version of the check: raise it when the same input is reported on differently.
+pub const VERSION: u32 = 1;
 /// Robust z-score above which a cell is strange.
 pub const Z_MAX: f64 = 10.0;
 /// Share of a category below which a cell is strange.
@@ -290,4 +292,12 @@ fn finding(data: &Dataset, strangest: BinaryHeap<Reverse<Strange>>, flagged: u64
             .map(|strange| RowRef { file: data.file_name(strange.file).to_owned(), index: strange.row, score: strange.score.min(f64::MAX) })
             .collect(),
     }
+}
+
+/// Every bound and seed that a report depends on.
+pub(crate) fn parameters() -> serde_json::Value {
+    serde_json::json!({
+        "z_max": Z_MAX, "share_min": SHARE_MIN, "discrete_max": DISCRETE_MAX, "seed": SEED, "sample_max": SAMPLE_MAX,
+        "values_max": VALUES_MAX, "categories_max": CATEGORIES_MAX, "texts_max": TEXTS_MAX
+    })
 }

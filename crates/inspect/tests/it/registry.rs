@@ -1,7 +1,8 @@
 //! The registry: unique, documented ids; missing inputs are named.
 
 use seaworthy_inspect::check::Inputs;
-use seaworthy_inspect::registry::{CHECKS, find};
+use seaworthy_inspect::registry::{CHECKS, digest, digest_of, find};
+use serde_json::Value;
 
 use crate::support::data;
 
@@ -16,6 +17,48 @@ fn ids_are_unique_and_documented() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), CHECKS.len());
+}
+
+/// Everything that a report depends on goes into the digest, so that no report of other checks is reused.
+#[test]
+fn the_digest_changes_with_every_id_version_and_parameter() {
+    let described = || CHECKS.iter().map(|check| (check.id(), check.version(), check.parameters())).collect::<Vec<_>>();
+    let of = |checks: Vec<(&str, u32, Value)>| digest_of(checks.into_iter());
+    let before = of(described());
+    assert_eq!(before, of(described()), "the control");
+    let mut seen = vec![before, digest()];
+    for at in 0..CHECKS.len() {
+        let mut raised = described();
+        raised[at].1 += 1;
+        seen.push(of(raised));
+        let mut renamed = described();
+        renamed[at].0 = "other";
+        seen.push(of(renamed));
+        let mut fewer = described();
+        fewer.remove(at);
+        seen.push(of(fewer));
+        for name in described()[at].2.as_object().unwrap().keys() {
+            let mut moved = described();
+            moved[at].2[name] = Value::from("moved");
+            seen.push(of(moved));
+        }
+    }
+    let count = seen.len();
+    assert!(count > 30, "{count}");
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen.len(), count, "two lists of checks have one digest");
+}
+
+/// The parameters that a report names are among those of the digest.
+#[test]
+fn reported_parameters_are_in_the_digest() {
+    let rows = data("cancer.csv");
+    let report = find("anomaly").unwrap().run(&Inputs { data: Some(&rows), ..Inputs::default() }).unwrap();
+    let known = find("anomaly").unwrap().parameters();
+    for (name, value) in report.parameters.iter().filter(|(name, _)| *name != "label") {
+        assert_eq!(known.get(name), Some(value), "{name}");
+    }
 }
 
 /// Every fact of every report stands on its page: gates are built on these names.

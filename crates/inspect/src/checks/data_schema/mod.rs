@@ -22,6 +22,8 @@ use unique::UniqueSets;
 
 /// Name of the check.
 pub const ID: &str = "data_schema";
+/// Version of the check: raise it when the same input is reported on differently.
+pub const VERSION: u32 = 1;
 /// Findings listed; further ones are only counted.
 const FINDINGS_MAX: usize = 1_000;
 
@@ -264,4 +266,9 @@ fn rows_finding(schema: &DataSchema, rows: u64, findings: &mut Vec<Finding>) -> 
         ));
     }
     u64::from(out)
+}
+
+/// Every bound and seed that a report depends on.
+pub(crate) fn parameters() -> serde_json::Value {
+    serde_json::json!({"findings_max": FINDINGS_MAX, "hashes_max": unique::HASHES_MAX})
 }

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::table::Batch;
 
 /// Hashes in memory at once; about 32 bytes each.
-const HASHES_MAX: u64 = 8_000_000;
+pub(super) const HASHES_MAX: u64 = 8_000_000;
 
 pub(super) struct UniqueSets {
     seen: Vec<HashSet<u128>>,

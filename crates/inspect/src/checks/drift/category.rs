@@ -93,3 +93,8 @@ pub(super) fn chi_square(reference: &[f64], current: &[f64]) -> (f64, f64) {
     }
     (chi2, f64::max(columns - 1.0, 0.0))
 }
+
+/// Every bound and seed that a report depends on.
+pub(super) fn parameters() -> serde_json::Value {
+    serde_json::json!({"distinct_max": DISTINCT_MAX, "buckets": BUCKETS, "expected_min": EXPECTED_MIN})
+}

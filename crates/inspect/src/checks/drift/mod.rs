@@ -23,6 +23,8 @@ use numeric::Numbers;
 
 /// Name of the check.
 pub const ID: &str = "drift";
+/// Version of the check: raise it when the same input is reported on differently.
+pub const VERSION: u32 = 1;
 /// Largest q-value of a drifted feature.
 pub const Q_MAX: f64 = 0.05;
 /// Least PSI, and least D, of a drifted feature.
@@ -269,4 +271,12 @@ fn by_feature(features: &[Feature]) -> Value {
     let listed: BTreeMap<&str, Value> =
         order.into_iter().take(FEATURES_LISTED_MAX).map(|feature| (feature.name.as_str(), json!(statistics(feature)))).collect();
     json!(listed)
+}
+
+/// Every bound and seed that a report depends on.
+pub(crate) fn parameters() -> serde_json::Value {
+    serde_json::json!({
+        "q_max": Q_MAX, "effect_moderate": EFFECT_MODERATE, "effect_severe": EFFECT_SEVERE, "share_floor": SHARE_FLOOR,
+        "features_listed_max": FEATURES_LISTED_MAX, "numeric": numeric::parameters(), "category": category::parameters()
+    })
 }

@@ -217,6 +217,11 @@ fn exact_ks([reference, current]: &[Vec<f64>; 2]) -> f64 {
     largest
 }
 
+/// Every bound and seed that a report depends on.
+pub(super) fn parameters() -> serde_json::Value {
+    serde_json::json!({"exact_max": EXACT_MAX, "seed": SEED, "values_max": VALUES_MAX, "quantiles": QUANTILES, "discrete_max": DISCRETE_MAX})
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,8 @@ pub use tree_shap::explain as explain_trees;
 
 /// Name of the check.
 pub const ID: &str = "explain";
+/// Version of the check: raise it when the same input is reported on differently.
+pub const VERSION: u32 = 1;
 /// Seed of the samples of rows.
 pub const SEED: u64 = 0x5ea_0004;
 /// Rows explained.
@@ -175,4 +177,13 @@ fn describe(features: &Features, explanations: &[Explanation], setting: &Setting
         rows: Vec::new(),
     });
     report
+}
+
+/// Every bound and seed that a report depends on.
+pub(crate) fn parameters() -> serde_json::Value {
+    serde_json::json!({
+        "seed": SEED, "rows_max": ROWS_MAX, "background_max": BACKGROUND_MAX, "additivity_max": ADDITIVITY_MAX,
+        "leaf_rows": LEAF_ROWS, "features_listed_max": FEATURES_LISTED_MAX, "path_features_max": tree_shap::PATH_FEATURES_MAX,
+        "path_steps_max": tree_shap::PATH_STEPS_MAX
+    })
 }

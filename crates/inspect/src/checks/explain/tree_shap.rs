@@ -23,9 +23,9 @@ use crate::checks::CheckError;
 use crate::model::{Aggregate, Matrix, ModelError, Tree, TreeEnsemble, TreeNode};
 
 /// Distinct features of one path: the bits of a pattern.
-const PATH_FEATURES_MAX: usize = 128;
+pub(super) const PATH_FEATURES_MAX: usize = 128;
 /// Splits of one path: a tree deeper than this is a list, which no training makes.
-const PATH_STEPS_MAX: usize = 2_000;
+pub(super) const PATH_STEPS_MAX: usize = 2_000;
 
 /// Explains one output of an ensemble.
 pub fn explain(ensemble: &TreeEnsemble, rows: &Matrix, background: &Matrix, output: usize) -> Result<Explanation, CheckError> {

@@ -6,7 +6,7 @@ use super::measure::{Measured, Sample};
 use crate::random::Random;
 
 /// Rows that all resamples together draw, about.
-const DRAWS: usize = 10_000_000;
+pub(super) const DRAWS: usize = 10_000_000;
 
 /// Number of resamples: 1,000 up to 10,000 rows, fewer beyond, never below 200.
 pub(super) fn resamples(rows: usize) -> usize {

@@ -9,7 +9,7 @@
 use crate::model::Prediction;
 
 /// Probabilities are clipped to this before their logarithm, as scikit-learn did for f64.
-const CLIP: f64 = 1e-15;
+pub(super) const CLIP: f64 = 1e-15;
 
 /// A metric and its interval.
 #[derive(Clone, Debug, PartialEq)]

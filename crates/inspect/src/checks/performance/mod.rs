@@ -23,6 +23,8 @@ use measure::{Classes, Measured, Sample, Values};
 
 /// Name of the check.
 pub const ID: &str = "performance";
+/// Version of the check: raise it when the same input is reported on differently.
+pub const VERSION: u32 = 1;
 /// Seed of the bootstrap.
 pub const SEED: u64 = 0x5ea_0001;
 
@@ -193,4 +195,9 @@ fn findings(sample: &Sample, measured: &[Measured], (metric, baseline): (&str, f
         warn("label", format!("{unlabelled} rows have no label and were left out"), &[("rows_without_label", json!(unlabelled))]);
     }
     findings
+}
+
+/// Every bound and seed that a report depends on.
+pub(crate) fn parameters() -> serde_json::Value {
+    serde_json::json!({"seed": SEED, "draws": bootstrap::DRAWS, "clip": measure::CLIP})
 }
