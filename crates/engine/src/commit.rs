@@ -112,7 +112,8 @@ fn expectation(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<Expectat
     let subject = subject.ok_or_else(|| EngineError::internal("gate/subject", format!("step `{}` has nothing to judge", step.name)))?;
     let schema = match run.found.pins.get(&format!("schema:{}", step.name)) {
         Some(pin) => Some(pin.digest),
-        None => crate::gate_input::inferred_schema(run, step.name.as_str()).ok(),
+        None if step.kind == StepKind::Ingest => Some(crate::gate_input::inferred_schema(run, step.name.as_str())?),
+        None => None,
     };
     let known = [("data", input(&step.data)), ("reference", input(&step.reference)), ("schema", schema)];
     let known = known.into_iter().filter_map(|(name, digest)| digest.map(|digest| (name, digest)));

@@ -210,7 +210,10 @@ fn add_source(
     workspace: &Workspace,
     step: &seaworthy_core::workflow::model::Step,
 ) -> Result<(), EngineError> {
-    let uri = step.source.clone().unwrap_or_default();
+    let uri = step.source.clone().ok_or_else(|| {
+        let message = format!("ingest step `{}` names no source", step.name);
+        EngineError::configuration("source/missing", message, "give it `source:` in the workflow")
+    })?;
     let path = source_path(place.workspace_dir, workspace, &uri)?;
     let folder = hash_folder(place, &path, &FolderRules::default())?;
     let pin = Pin { kind: PinKind::Source, digest: folder.artifact.digest, from: uri };

@@ -164,7 +164,7 @@ fn authorize_run(engine: &Engine, input: &RunInput<'_>, identity: &RunIdentity, 
         run: run.clone(),
         plan: identity.plan,
         lock: identity.lock,
-        workflow: workflow_digest(input.found),
+        workflow: workflow_file(input.found)?.1,
         environment: input.plan.environment.clone(),
         nonce: hex_encode(&nonce),
     }
@@ -186,10 +186,11 @@ fn unjournaled(error: &JournalError) -> EngineError {
     EngineError::new(crate::error::FaultKind::Internal, "journal/append", error.to_string(), error.hint())
 }
 
-/// Digest of the workflow file the plan was made from.
-pub(crate) fn workflow_digest(found: &FoundPins) -> Digest {
-    let text = found.texts.iter().find(|(name, _)| name.starts_with("workflow:")).map(|(_, bytes)| bytes.as_slice());
-    Digest::of(text.unwrap_or_default())
+/// Name and digest of the workflow file the plan was made from.
+pub(crate) fn workflow_file(found: &FoundPins) -> Result<(&str, Digest), EngineError> {
+    let file = found.texts.iter().find(|(name, _)| name.starts_with("workflow:"));
+    file.map(|(name, bytes)| (name.as_str(), Digest::of(bytes)))
+        .ok_or_else(|| EngineError::internal("engine/workflow", "the workflow file was not hashed"))
 }
 
 fn end_run(run: &RunContext<'_>, state: RunState) -> Result<(), EngineError> {

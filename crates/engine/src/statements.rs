@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::error::EngineError;
 use crate::inputs::VerifiedInput;
 use crate::resume::StagedStep;
-use crate::run::{RunContext, workflow_digest};
+use crate::run::{RunContext, workflow_file};
 
 /// What a step attempt is described by.
 pub(crate) struct Attested<'a> {
@@ -48,10 +48,10 @@ pub(crate) fn of_step(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<V
         statements.push(manifest::statement(&name, &manifest, Subject::Folder));
     }
     if !attested.staged.outputs.is_empty() {
-        statements.push(provenance_of(run, attested));
+        statements.push(provenance_of(run, attested)?);
     }
     if let Some(reports) = &attested.staged.reports {
-        let configuration = dependencies(run, attested);
+        let configuration = dependencies(run, attested)?;
         let result = TestResult::of(attested.reports, configuration, Some(&reports.artifact));
         statements.push(result.statement(examined(attested)));
     }
@@ -86,19 +86,19 @@ fn outputs(attested: &Attested<'_>) -> Vec<ResourceDescriptor> {
     attested.staged.outputs.iter().map(|output| subject(&format!("{step}/{}", output.name), &output.artifact)).collect()
 }
 
-fn provenance_of(run: &RunContext<'_>, attested: &Attested<'_>) -> Statement {
+fn provenance_of(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<Statement, EngineError> {
     let step = &attested.planned.step;
-    let workflow = run.found.texts.keys().find(|name| name.starts_with("workflow:")).cloned().unwrap_or_default();
+    let (workflow, digest) = workflow_file(run.found)?;
     let build_type = match step.kind {
         StepKind::Ingest => BuildType::Ingest,
         StepKind::Train => BuildType::Train,
         StepKind::Transform | StepKind::Validate | StepKind::Deploy => BuildType::Step,
     };
     let byproducts = attested.staged.byproducts.iter().map(|(name, digest)| blob(name, digest)).collect();
-    Provenance {
+    let provenance = Provenance {
         build_type,
         external: ExternalParameters {
-            workflow: WorkflowRef { uri: workflow, digest: WorkflowDigest { sha256: workflow_digest(run.found) } },
+            workflow: WorkflowRef { uri: workflow.to_owned(), digest: WorkflowDigest { sha256: digest } },
             step: format!("{}/{}", attested.id.workflow, attested.id.step),
             params: step.params.clone(),
         },
@@ -109,14 +109,14 @@ fn provenance_of(run: &RunContext<'_>, attested: &Attested<'_>) -> Statement {
             device: Some("cpu".to_owned()),
             code_integrity: serde_json::to_value(step.code_integrity).ok().and_then(|level| level.as_str().map(str::to_owned)),
         },
-        dependencies: dependencies(run, attested),
+        dependencies: dependencies(run, attested)?,
         builder: run.engine.runner().id.0,
         invocation: attested.id.clone(),
         started: Timestamp(attested.staged.started_ms),
         finished: Timestamp(attested.staged.finished_ms),
         byproducts,
-    }
-    .statement(outputs(attested))
+    };
+    Ok(provenance.statement(outputs(attested)))
 }
 
 /// Names of the variables a step's program may see; their values are fixed by the product.
@@ -129,7 +129,7 @@ fn environment_variables(attested: &Attested<'_>) -> Value {
 }
 
 /// Everything the step read.
-fn dependencies(run: &RunContext<'_>, attested: &Attested<'_>) -> Vec<ResourceDescriptor> {
+fn dependencies(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<Vec<ResourceDescriptor>, EngineError> {
     let step = &attested.planned.step;
     let found = run.found;
     let mut read: Vec<ResourceDescriptor> =
@@ -159,11 +159,11 @@ fn dependencies(run: &RunContext<'_>, attested: &Attested<'_>) -> Vec<ResourceDe
         read.push(subject(&format!("{}{name}", provenance::POLICY), &gate.artifact));
     }
     read.push(blob(provenance::LOCK, &run.lock_digest));
-    read.push(blob(provenance::WORKFLOW, &workflow_digest(found)));
+    read.push(blob(provenance::WORKFLOW, &workflow_file(found)?.1));
     if let Some(settings) = found.pins.get("settings") {
         read.push(blob("settings", &settings.digest));
     }
-    read
+    Ok(read)
 }
 
 /// The integrity score as a statement about the model: the parts of the `score` report, the missing ones named.
@@ -185,12 +185,12 @@ fn score_of(report: &CheckReport, attested: &Attested<'_>) -> Result<Statement, 
 /// One part: its weighted share, what was measured against which bound.
 fn score_part(name: &str, part: &Value, required: bool) -> ScorePart {
     let number = |pointer: &str| part.pointer(pointer).and_then(Value::as_f64);
-    let weight = number("/weight").unwrap_or(1.0);
     ScorePart {
         name: name.to_owned(),
         required,
         measured: number("/evidence/measured"),
         bound: number("/evidence/bound"),
-        score: number("/value").map(|value| value.powf(weight)),
+        // a part without its weight has no score: the sum is incomplete
+        score: number("/value").zip(number("/weight")).map(|(value, weight)| value.powf(weight)),
     }
 }

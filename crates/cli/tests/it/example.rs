@@ -144,6 +144,24 @@ fn a_worse_model_is_stopped_and_not_registered() {
     demo.ok(&["verify", "log"]);
 }
 
+/// An advisory gate lets its step commit, but certifies nothing: registering follows the answer, not the level.
+#[test]
+fn a_model_that_an_advisory_gate_refused_is_not_registered() {
+    let demo = Demo::new();
+    demo.vary("worse-model");
+    demo.edit("policies/model_performance/gate.yaml", "level: hard-mandatory", "level: advisory");
+    demo.ok(&["lock", "--update", "settings", "--update", "gate:model_performance"]);
+    let validated = |demo: &Demo| demo.events_of("step.committed").iter().filter(|event| event["step"]["step"] == "validate_model").count();
+    let before = validated(&demo);
+    let refused = demo.refused(&["run", "workflow.yaml"], 1, "authz/denied");
+    assert!(refused.stderr.contains("guard-model-gated"), "{}", refused.stderr);
+    assert_eq!(validated(&demo), before + 1, "control: the gate itself stopped nothing");
+    assert_eq!(registered(&demo), 1, "a refused model is no version");
+    let denied = demo.events_of("authorization.decided").pop().unwrap();
+    assert_eq!((&denied["action"], &denied["resource"]["gated"]), (&"promote_model".into(), &false.into()), "{denied}");
+    demo.ok(&["verify", "log"]);
+}
+
 #[test]
 fn weights_among_the_code_are_not_trained() {
     let demo = Demo::new();

@@ -41,6 +41,24 @@ fn the_shipped_gates_pass_their_cases_and_survive_mutation() {
 }
 
 #[test]
+fn a_file_over_the_limit_in_a_gates_folder_is_refused() {
+    let limit = seaworthy_core::limits::GATE_INPUT_BYTES_MAX;
+    let tiny = Tiny::unlocked();
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/data_schema_v2");
+    crate::workspace::copy_folder(&shipped, &tiny.dir.join("policies/data_schema_v2"));
+    tiny.ok(&["keys", "create"]);
+    tiny.write("policies/data_schema_v2/notes.md", &vec![b'x'; limit + 1]);
+    let refused = tiny.refused(&["lock"], 3, "source/unreadable");
+    assert!(refused.stderr.contains("notes.md") && refused.stderr.contains(&format!("more than {limit} bytes")), "{}", refused.stderr);
+    // control: one byte less is read; what is in it is another question
+    tiny.write("policies/data_schema_v2/notes.md", &vec![b'x'; limit]);
+    let read = tiny.run(&["lock"]);
+    assert!(!read.stderr.contains("source/unreadable"), "{}", read.stderr);
+    std::fs::remove_file(tiny.dir.join("policies/data_schema_v2/notes.md")).unwrap();
+    tiny.ok(&["lock"]);
+}
+
+#[test]
 fn a_gate_on_a_step_without_evidence_is_refused() {
     let tiny = Tiny::unlocked();
     tiny.edit("workflow.yaml", "data_provenance: enforce", "policy_gate: data_schema_v2");

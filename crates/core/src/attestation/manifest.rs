@@ -159,8 +159,9 @@ pub fn statement(name: &str, manifest: &Manifest, of: Subject) -> Statement {
 }
 
 /// The payload of [`statement`], byte for byte, written in one pass: a tree of 20,000 files never becomes a value tree.
-#[must_use]
-pub fn payload(name: &str, manifest: &Manifest, of: Subject) -> Vec<u8> {
+///
+/// Without bytes there is nothing to sign: a payload that cannot be written is an error, never an empty one.
+pub fn payload(name: &str, manifest: &Manifest, of: Subject) -> Result<Vec<u8>, ReadError> {
     let artifact = manifest.reference();
     let payload = Payload {
         kind: Cow::Borrowed(crate::envelope::STATEMENT_TYPE),
@@ -172,8 +173,7 @@ pub fn payload(name: &str, manifest: &Manifest, of: Subject) -> Vec<u8> {
             name: name.to_owned(),
         }],
     };
-    // plain structs with string keys: serialisation cannot fail; nothing would verify as an empty payload
-    serde_json::to_vec(&payload).unwrap_or_default()
+    serde_json::to_vec(&payload).map_err(|cause| ReadError::Malformed(cause.to_string()))
 }
 
 /// Reads a manifest statement, ours or a peer's, and recomputes what its subject claims.
@@ -188,7 +188,8 @@ pub fn read(statement: &Statement) -> Result<ManifestClaim, ReadError> {
         None => None,
         Some(_) => Some(artifact_of(subject).ok_or_else(|| ReadError::Subject("artifact annotation is no digest".to_owned()))?),
     };
-    claim(typed, subject.name.clone().unwrap_or_default(), root, dir_hash_of(subject), artifact)
+    let name = subject.name.clone().ok_or_else(|| ReadError::Subject("no name".to_owned()))?;
+    claim(typed, name, root, dir_hash_of(subject), artifact)
 }
 
 /// Reads a manifest payload straight from its bytes: as strict as parsing it first, and fast on large folders.

@@ -225,7 +225,7 @@ fn subjects_name_the_artifact() {
 #[test]
 fn the_streamed_manifest_payload_is_the_statements_own() {
     for of in [Subject::Model, Subject::Folder] {
-        let streamed = manifest::payload("employment", &manifest(), of);
+        let streamed = manifest::payload("employment", &manifest(), of).unwrap();
         assert_eq!(String::from_utf8(streamed.clone()), String::from_utf8(manifest::statement("employment", &manifest(), of).to_payload()));
         let read = manifest::from_payload(&streamed).unwrap();
         assert_eq!(read.manifest().unwrap(), manifest());
@@ -280,7 +280,7 @@ fn a_peers_manifest_without_sizes_reads_but_is_not_ours() {
 
 #[test]
 fn duplicate_keys_are_refused_by_the_fast_reader_too() {
-    let text = String::from_utf8(manifest::payload("employment", &manifest(), Subject::Model)).unwrap();
+    let text = String::from_utf8(manifest::payload("employment", &manifest(), Subject::Model).unwrap()).unwrap();
     assert!(manifest::from_payload(text.as_bytes()).is_ok());
     for (from, to) in [
         ("\"name\":\"B.bin\"", "\"name\":\"B.bin\",\"name\":\"B.bin\""),

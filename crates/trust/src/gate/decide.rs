@@ -196,7 +196,10 @@ impl Gate {
             let message = format!("`{}` is not in the input", check.path);
             reason("gate/evidence_missing", name, message, &check.fix)
         })?;
-        let demand = self.spec.demand(check).unwrap_or(Demand::Judged);
+        let demand = self.spec.demand(check).map_err(|fault| {
+            let hint = "the gate itself is at fault: run `seaworthy policy check` on it";
+            reason("gate/spec", name, format!("what check `{name}` demands is not known: {fault}"), hint)
+        })?;
         let mut reasons = Vec::new();
         let mut disagree = |message: String| {
             let hint = "the gate's policy and its gate.yaml contradict each other: correct one of them";

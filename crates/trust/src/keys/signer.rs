@@ -155,7 +155,7 @@ impl LocalSigner {
         if !may_sign(role, MANIFEST) {
             return Err(SignError::Role { role, predicate_type: MANIFEST.to_owned() });
         }
-        seal(self.key(role)?, attestation::manifest::payload(name, manifest, of))
+        seal(self.key(role)?, attestation::manifest::payload(name, manifest, of)?)
     }
 
     fn check_claim(&self, statement: &Statement, step: Option<&StepRunId>) -> Result<(), SignError> {
@@ -196,6 +196,9 @@ impl LocalSigner {
 }
 
 fn seal(key: &PrivateKey, payload: Vec<u8>) -> Result<Bundle, SignError> {
+    if payload.is_empty() {
+        return Err(SignError::Statement(attestation::ReadError::Malformed("there is nothing to sign".to_owned())));
+    }
     let signature = key.sign(&envelope::pae(PAYLOAD_TYPE, &payload))?;
     Ok(Bundle { payload, signature, key_hint: key.public().hint()?, log_proof: None })
 }

@@ -41,8 +41,13 @@ impl Walker<'_> {
     fn wrong_inputs(&self, commit: &Commit, declared: &Declared<'_>) -> Option<Refusal> {
         let noun = declared.noun;
         let bare = |name: &str| name.strip_prefix(provenance::INPUT).unwrap_or(name).to_owned();
-        let dependencies: BTreeSet<_> =
-            declared.dependencies.iter().map(|d| (bare(d.name.as_deref().unwrap_or_default()), name_of(d))).collect();
+        let mut dependencies = BTreeSet::new();
+        for dependency in declared.dependencies {
+            let Some(name) = dependency.name.as_deref().filter(|name| !name.is_empty()) else {
+                return Some(("verify/wrong-inputs", format!("its {noun} has a dependency without a name")));
+            };
+            dependencies.insert((bare(name), name_of(dependency)));
+        }
         if dependencies.len() != declared.dependencies.len() {
             return Some(("verify/wrong-inputs", format!("its {noun} names a dependency twice")));
         }

@@ -42,6 +42,11 @@ impl Walker<'_> {
         Evidence::ok(label, detail).at(registered.leaf).about(registered.digest).with(children)
     }
 
+    /// A statement that was found and cannot be looked at: never a silent yes.
+    fn unread(&mut self, label: &str) -> Evidence {
+        self.fail("verify/statement-missing", label, format!("{label}: its statement cannot be read"), None, None)
+    }
+
     /// `model.sig`: a manifest named for the model, of exactly the registered bytes.
     fn signature(&mut self, model: &str, registered: &Registered) -> Evidence {
         let label = "model.sig";
@@ -49,15 +54,16 @@ impl Walker<'_> {
             Ok(at) => at,
             Err(evidence) => return *evidence,
         };
-        let Some(statement) = self.log.statements.get(at) else { return Evidence::ok(label, "") };
+        let Some(statement) = self.log.statements.get(at) else { return self.unread(&label) };
         let (leaf, pae) = (statement.leaf, statement.pae);
         let wrong = match &statement.claim {
             Claim::Manifest(claim) if claim.artifact != Some(registered.digest) => Some("it is about another artifact".to_owned()),
             Claim::Manifest(claim) if claim.dir_hash.is_none() => Some("it does not bind names".to_owned()),
             Claim::Manifest(claim) if claim.name != model => Some(format!("it names `{}`", claim.name)),
             Claim::Manifest(claim) if claim.ignored != [SIGNATURE_FILE] => Some("it leaves out more than model.sig".to_owned()),
-            Claim::Manifest(claim) => match (claim.manifest().ok(), self.checked_manifest(&registered.digest)) {
-                (Some(claimed), Some(stored)) if claimed != *stored => Some("it lists other files than the artifact".to_owned()),
+            Claim::Manifest(claim) => match (claim.manifest(), self.checked_manifest(&registered.digest)) {
+                (Err(why), _) => Some(format!("what it lists is no manifest: {why}")),
+                (Ok(claimed), Some(stored)) if claimed != *stored => Some("it lists other files than the artifact".to_owned()),
                 _ => None,
             },
             other => Some(format!("it is a {}, not a manifest", other.noun())),
@@ -74,7 +80,7 @@ impl Walker<'_> {
             Ok(at) => at,
             Err(evidence) => return *evidence,
         };
-        let Some(statement) = self.log.statements.get(at) else { return Evidence::ok(label, "") };
+        let Some(statement) = self.log.statements.get(at) else { return self.unread(&label) };
         let (leaf, pae, about) = (statement.leaf, statement.pae, statement.is_about(&registered.digest));
         let Claim::Approval(approval) = &statement.claim else {
             let message = format!("model:{model}@{version}: statement {pae} is no approval");
@@ -129,7 +135,7 @@ impl Walker<'_> {
             Ok(at) => at,
             Err(evidence) => return *evidence,
         };
-        let Some(statement) = self.log.statements.get(at) else { return Evidence::ok(label, "") };
+        let Some(statement) = self.log.statements.get(at) else { return self.unread(&label) };
         let (leaf, pae, about) = (statement.leaf, statement.pae, statement.is_about(&registered.digest));
         let same = matches!(&statement.claim, Claim::Deployment(claim)
             if claim.model.as_str() == deployed.model

@@ -223,9 +223,12 @@ impl Walker<'_> {
         let (leaf, pae, noun) = (statement.leaf, statement.pae, statement.claim.noun());
         let known = |artifact: &Digest| commit.outputs.iter().chain(&commit.inputs).any(|reference| reference.digest == *artifact);
         let stranger = statement.subject.iter().find(|subject| !artifact_of(subject).is_some_and(|artifact| known(&artifact)));
-        if let Some(subject) = stranger {
-            let name = subject.name.clone().unwrap_or_default();
-            let message = format!("{}: the {noun} is about `{name}`, which the step neither read nor made", commit.step);
+        let nameless = statement.subject.iter().any(|subject| subject.name.as_deref().is_none_or(str::is_empty));
+        if nameless || stranger.is_some() {
+            let name = stranger
+                .and_then(|subject| subject.name.as_deref())
+                .map_or_else(|| "something without a name".to_owned(), |name| format!("`{name}`"));
+            let message = format!("{}: the {noun} is about {name}, which the step neither read nor made", commit.step);
             return vec![self.fail("verify/wrong-subject", noun, message, Some(leaf), Some(pae))];
         }
         let subjects = statement.subject.clone();
@@ -287,6 +290,10 @@ impl Walker<'_> {
         let runner = runner_id(&self.trust.workspace, self.trust.environment.as_str());
         if claim.builder != runner.0 {
             return Some(("verify/wrong-builder", format!("its provenance is in the name of `{}`", claim.builder)));
+        }
+        let nameless = |descriptor: &&ResourceDescriptor| descriptor.name.as_deref().is_none_or(str::is_empty);
+        if subject.iter().chain(&claim.byproducts).any(|descriptor| nameless(&descriptor)) {
+            return Some(("verify/wrong-subject", "its provenance has a subject or byproduct without a name".to_owned()));
         }
         let named: BTreeSet<_> = subject.iter().map(|s| (s.name.as_deref().unwrap_or_default(), artifact_of(s))).collect();
         let outputs = commit.outputs.iter().map(|output| (output.name.as_str(), Some(output.digest)));

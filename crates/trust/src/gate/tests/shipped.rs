@@ -1,5 +1,7 @@
 //! The shipped gates: their cases, and no mutant that survives.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn shipped() -> Vec<Gate> {
@@ -68,6 +70,26 @@ fn a_gate_whose_cases_are_few_lets_mutants_live() {
         let report = mutate_policy(&gate, &passing);
         assert!(!report.ok() && !report.survivors.is_empty());
     }
+}
+
+/// Every digest that a contract binds must be the one the engine knows: evidence about another schema judges nothing.
+#[test]
+fn evidence_under_another_schema_data_or_reference_is_refused() {
+    let mut refused = BTreeSet::new();
+    for gate in shipped() {
+        let case = gate.cases().iter().find(|case| case.deny_checks.is_empty()).unwrap();
+        let (input, known) = (seaworthy_core::json_strict::to_canonical(&case.input), case.expectation(&gate));
+        assert!(gate.decide(&input, &known).pass, "control: under the pinned digests it passes");
+        for name in ["schema", "data", "reference"] {
+            let other = gate.decide(&input, &known.clone().with(name, Digest::of(b"another")));
+            if !other.pass {
+                assert_eq!(codes(&other), ["gate/expectation"], "{name}: {:?}", other.reasons);
+                refused.insert((gate.name().to_owned(), name));
+            }
+        }
+    }
+    let wanted = [("data_schema_v2", "schema"), ("model_performance", "data"), ("model_performance", "reference")];
+    assert_eq!(refused, wanted.into_iter().map(|(gate, name)| (gate.to_owned(), name)).collect());
 }
 
 /// `cargo test -p seaworthy-trust --release -- --ignored --nocapture decision_time` prints the figure.
