@@ -67,6 +67,10 @@ pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, Engi
     let ends = schedule::run_steps(&run, |planned| attempt(&run, planned));
 
     let report = RunReport::new(&run, ends);
+    if let Err(changed) = run.check_interpreters() {
+        end_run(&run, RunState::Failed)?;
+        return Err(changed);
+    }
     end_run(&run, report.state)?;
     Ok(report)
 }
@@ -249,6 +253,11 @@ impl<'a> RunContext<'a> {
         let step = planned.step.name.clone();
         let attempt = self.history.next_attempt(&self.id, &step);
         StepRunId { run: self.id.clone(), workflow: self.plan.workflow.clone(), step, attempt }
+    }
+
+    /// Whoever ran the steps must still be what was hashed when the run began.
+    pub(crate) fn check_interpreters(&self) -> Result<(), EngineError> {
+        self.found.environments.values().try_for_each(|found| found.check_interpreter(&self.engine.settings.environments))
     }
 
     /// Somebody left the wish to stop: fails safe, so the run stops even if no request is recorded, and its ends say so.

@@ -3,6 +3,7 @@
 //! in: a name and the settings' table; out: [`Resolved`]: a digest for the pin, descriptors for provenance, mounts for the sandbox.
 //! **Invariant:** what a step sees is what the digest covers. OCI images are refused until the release that unpacks them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,7 +19,7 @@ use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::{self, Artifacts, NewFile};
 use serde_json::json;
 
-use crate::environment::{self, EnvironmentError, HostFiles, IndexSettings, Interpreter, Provision, Requirements, Setting};
+use crate::environment::{self, EnvironmentError, HostFiles, IndexSettings, Interpreter, Provision, Requirements, Seen, Setting, Watch};
 use crate::error::EngineError;
 
 /// How environments are found and built.
@@ -51,7 +52,7 @@ pub struct Resolved {
 #[derive(Debug)]
 enum Kind {
     Python(Box<LockedPython>),
-    Host { closure: Vec<ClosureFile>, artifact: ArtifactRef },
+    Host { closure: Vec<ClosureFile>, artifact: ArtifactRef, watch: Watch },
 }
 
 /// A locked Python environment: its wheels are in the store, unpacked only if a step really runs.
@@ -129,14 +130,30 @@ fn provision<'a>(
 /// The host closure is an artifact like any other: its files are in the store, so that a chain can show them.
 fn host(artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolved, EngineError> {
     let closure = seaworthy_sandbox::host_closure().map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
+    host_of(closure, artifacts, settings)
+}
+
+fn host_of(closure: Vec<ClosureFile>, artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolved, EngineError> {
+    let files = closure.iter().filter(|file| !file.is_dir);
+    let seen: Vec<(String, Seen)> = files
+        .map(|file| Ok((artifact_name(file), Seen::before_hashing(&file.source)?)))
+        .collect::<std::io::Result<_>>()
+        .map_err(|e| unreadable_host(&e))?;
     let stored = |digest: &Digest| artifacts.manifest(digest).is_ok();
     let digest = environment::host_files_remembered(&closure, &settings.state_dir, stored, || store_host(artifacts, &closure))
         .map_err(|e: HostFault| e.0)?;
-    let artifact = artifacts.manifest(&digest).map_err(|e| unreadable_host(&e))?.reference();
+    let manifest = artifacts.manifest(&digest).map_err(|e| unreadable_host(&e))?;
+    let artifact = manifest.reference();
+    let digests: BTreeMap<&str, Digest> = manifest.entries().iter().map(|entry| (entry.name.as_str(), entry.digest)).collect();
+    let watched = seen.into_iter().map(|(name, seen)| {
+        let digest = digests.get(name.as_str()).copied();
+        digest.map(|digest| (seen, digest)).ok_or_else(|| unreadable_host(&format!("`{name}` was not hashed")))
+    });
+    let watch = Watch::new(watched.collect::<Result<_, _>>()?);
     Ok(Resolved {
         digest: artifact.digest,
         from: "the host's loader, C library, shell and coreutils".to_owned(),
-        kind: Kind::Host { closure, artifact },
+        kind: Kind::Host { closure, artifact, watch },
     })
 }
 
@@ -165,12 +182,19 @@ fn unreadable_host(cause: &dyn std::fmt::Display) -> EngineError {
 }
 
 fn open_file(file: &ClosureFile) -> std::io::Result<NewFile> {
-    let name = file.target.to_string_lossy().trim_start_matches('/').to_owned();
-    Ok(NewFile { name, file: File::open(&file.source)?, executable: true })
+    Ok(NewFile { name: artifact_name(file), file: File::open(&file.source)?, executable: true })
+}
+
+fn artifact_name(file: &ClosureFile) -> String {
+    file.target.to_string_lossy().trim_start_matches('/').to_owned()
 }
 
 fn failed(error: &EnvironmentError) -> EngineError {
     EngineError::configuration(error.code(), error.to_string(), error.hint())
+}
+
+fn changed(message: &str) -> EngineError {
+    EngineError::integrity("environment/host-changed", message, "run again when nobody changes the system's programs")
 }
 
 impl Resolved {
@@ -190,6 +214,33 @@ impl Resolved {
         };
         descriptor.annotations.insert("environment".to_owned(), json!(self.digest.hex()));
         vec![descriptor]
+    }
+
+    /// Refuses what a step made if a file of the host that it was shown is not what was hashed: microseconds if none was touched.
+    pub fn check_files(&self) -> Result<(), EngineError> {
+        let watch = match &self.kind {
+            Kind::Host { watch, .. } => Some(watch),
+            Kind::Python(python) => python.host.get().map(HostFiles::watch),
+        };
+        match watch.and_then(Watch::changed) {
+            None => Ok(()),
+            Some(path) => Err(changed(&format!("`{}` of this machine changed while the run was going on", path.display()))),
+        }
+    }
+
+    /// The same for the interpreter's standard library, thousands of files: about 10 ms, so it is asked once before a model is
+    /// registered and once at the end of a run, and only if a step of this environment has run.
+    pub fn check_interpreter(&self, settings: &EnvironmentSettings) -> Result<(), EngineError> {
+        let Kind::Python(python) = &self.kind else { return Ok(()) };
+        if python.host.get().is_none() {
+            return Ok(());
+        }
+        let path = &python.interpreter.path;
+        let now = environment::find_interpreter_remembered(std::slice::from_ref(path), &settings.state_dir).map_err(|e| failed(&e))?;
+        if now.digest == python.interpreter.digest {
+            return Ok(());
+        }
+        Err(changed(&format!("the interpreter `{}` or its library changed while the run was going on", path.display())))
     }
 
     /// Mounts, links and variables that show it to a sandbox; a Python tree is unpacked if need be, and hashed in any case.
@@ -232,4 +283,71 @@ fn host_setting(closure: &[ClosureFile]) -> Result<Setting, EngineError> {
         setting.mounts.push(Mount { source, target: file.target.to_string_lossy().into_owned(), exec: true });
     }
     Ok(setting)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the test plays whoever changes the host")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// An environment `host` of two files of ours; the folder goes with the guard.
+    fn environment(dir: &Path) -> Resolved {
+        let closure = ["shell", "library"].map(|name| {
+            fs::write(dir.join(name), format!("{name} 1")).unwrap();
+            ClosureFile { source: dir.join(name), target: Path::new("/bin").join(name), is_dir: false }
+        });
+        let settings = EnvironmentSettings {
+            interpreters: Vec::new(),
+            cache_dir: dir.join("cache"),
+            state_dir: dir.join("state"),
+            offline: true,
+            index: IndexSettings::default(),
+            profile: Profile::Strict,
+        };
+        let artifacts = Artifacts::open(&dir.join("store")).unwrap();
+        host_of(closure.to_vec(), &artifacts, &settings).unwrap()
+    }
+
+    #[test]
+    fn a_host_file_that_changed_during_the_run_is_found() {
+        let dir = std::env::temp_dir().join(format!("seaworthy-host-{}", std::process::id()));
+        drop(fs::remove_dir_all(&dir));
+        fs::create_dir_all(&dir).unwrap();
+        let host = environment(&dir);
+        host.check_files().unwrap();
+        // control: touched, but the same bytes
+        fs::write(dir.join("shell"), "shell 1").unwrap();
+        host.check_files().unwrap();
+        // other bytes of the same length, and the old times put back: only the change time tells
+        let times = fs::metadata(dir.join("library")).unwrap();
+        fs::write(dir.join("library"), "library 2").unwrap();
+        let file = fs::File::options().write(true).open(dir.join("library")).unwrap();
+        file.set_times(fs::FileTimes::new().set_modified(times.modified().unwrap())).unwrap();
+        let after = fs::metadata(dir.join("library")).unwrap();
+        assert_eq!((after.len(), after.modified().unwrap()), (times.len(), times.modified().unwrap()), "control: size and time agree");
+        let error = host.check_files().unwrap_err();
+        assert_eq!(error.code, "environment/host-changed");
+        assert!(error.message.contains("library"), "{}", error.message);
+        fs::write(dir.join("library"), "library 1").unwrap();
+        host.check_files().unwrap();
+        fs::remove_file(dir.join("shell")).unwrap();
+        assert_eq!(host.check_files().unwrap_err().code, "environment/host-changed");
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// `cargo test -p seaworthy-engine --lib -- --ignored --nocapture looking_at_the_host` prints the figure.
+    #[test]
+    #[ignore = "a measurement"]
+    fn looking_at_the_host() {
+        let closure = seaworthy_sandbox::host_closure().unwrap();
+        let files = closure.iter().filter(|file| !file.is_dir);
+        let watch = Watch::new(files.map(|file| (Seen::before_hashing(&file.source).unwrap(), Digest::of(b""))).collect());
+        let started = std::time::Instant::now();
+        for _ in 0..1_000 {
+            assert_eq!(watch.changed(), None);
+        }
+        println!("{} files: {:?} a look", watch.len(), started.elapsed() / 1_000);
+    }
 }

@@ -12,12 +12,14 @@ use seaworthy_sandbox::{ClosureFile, Mount, host_closure, interpreter_closure};
 use super::error::EnvironmentError;
 use super::interpreter::{Interpreter, file_digest, hash_tree};
 use super::setting::{Setting, open_path, variables};
+use super::watch::{Seen, Watch};
 
 /// The environment `host`, or the host's part of a Python environment.
 #[derive(Clone, Debug)]
 pub struct HostFiles {
     files: BTreeMap<PathBuf, ClosureFile>,
     digest: Digest,
+    watch: Watch,
 }
 
 impl HostFiles {
@@ -35,25 +37,38 @@ impl HostFiles {
 
     fn hashed(files: Vec<ClosureFile>, stdlib: Option<&Path>) -> Result<Self, EnvironmentError> {
         let files: BTreeMap<PathBuf, ClosureFile> = files.into_iter().map(|file| (file.target.clone(), file)).collect();
-        let mut known = BTreeMap::new();
+        let (mut known, mut watched) = (BTreeMap::new(), Vec::new());
         let mut hasher = Hasher::new();
         hasher.update(b"seaworthy host files 1\n");
         for (target, file) in &files {
             let digest = match known.get(&file.source) {
                 Some(digest) => *digest,
-                None => source_digest(file, stdlib).map_err(EnvironmentError::io("read", &file.source))?,
+                None => {
+                    let read = EnvironmentError::io("read", &file.source);
+                    let found = Seen::before_hashing(&file.source).and_then(|seen| Ok((seen, source_digest(file, stdlib)?)));
+                    let (seen, digest) = found.map_err(read)?;
+                    // folders are compared with the interpreter at the end of a run
+                    watched.extend(digest.filter(|_| !file.is_dir).map(|digest| (seen, digest)));
+                    digest
+                }
             };
             known.insert(file.source.clone(), digest);
             let digest = digest.map_or_else(|| "-".to_owned(), |digest| digest.hex());
             hasher.update(format!("{digest} {}\n", target.display()).as_bytes());
         }
-        Ok(Self { files, digest: hasher.finish() })
+        Ok(Self { files, digest: hasher.finish(), watch: Watch::new(watched) })
     }
 
     /// Names the files and their places.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// The files, to be looked at again when a step has run.
+    #[must_use]
+    pub const fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// How a sandbox shows the environment `host`.

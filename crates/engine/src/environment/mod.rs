@@ -15,6 +15,7 @@ mod provision;
 mod requirements;
 mod setting;
 mod unpack;
+mod watch;
 mod wheel;
 
 #[cfg(test)]
@@ -29,4 +30,5 @@ pub use memo::{find_interpreter_remembered, host_files_remembered};
 pub use provision::{Environment, IndexSettings, Provision, Resolved, provision, resolve};
 pub use requirements::{Requirement, Requirements, normalise};
 pub use setting::Setting;
+pub use watch::{Seen, Watch};
 pub use wheel::{Wheel, WheelFile, WheelName};

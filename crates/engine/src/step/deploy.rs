@@ -58,6 +58,7 @@ pub(crate) fn deploy(
     let planned = *authorized.get();
     let id = authorized.id();
     run.tell(id, StepState::Running, "verifying the model's chain");
+    run.check_interpreters()?;
     let promotable = promotable(run, planned, inputs)?;
     authorize_promotion(run, id, &promotable, gates_passed(run, planned, &promotable)?)?;
     let version = next_version(run, &promotable.name)?;

@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::resume::StagedOutput;
+use crate::runtime::Resolved;
 use crate::step::{BodyContext, BodyOutcome};
 
 /// Bytes of a file of training code at most: weights may hide behind any length of text.
@@ -49,19 +50,14 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
         kept.batch.commit().map_err(|e| EngineError::internal("store/put", e))?;
         return Err(error);
     }
+    environment_of(context, step)?.check_files()?;
     collect(step, outcome, &mut kept)?;
     Ok(kept)
 }
 
 fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, scratch: &Scratch<'_>) -> Result<Spec, EngineError> {
     let step = &planned.step;
-    let container = step.container.as_deref().unwrap_or("host");
-    let environment = context
-        .run
-        .found
-        .environments
-        .get(container)
-        .ok_or_else(|| EngineError::internal("environment/missing", format!("environment `{container}` was not resolved")))?;
+    let environment = environment_of(context, step)?;
     let mut env = BTreeMap::from([
         ("HOME".to_owned(), "/tmp".to_owned()),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
@@ -105,6 +101,12 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
         limits: limits_of(step),
         capture: step.logging,
     })
+}
+
+fn environment_of<'a>(context: &BodyContext<'a>, step: &Step) -> Result<&'a Resolved, EngineError> {
+    let container = step.container.as_deref().unwrap_or("host");
+    let known = context.run.found.environments.get(container);
+    known.ok_or_else(|| EngineError::internal("environment/missing", format!("environment `{container}` was not resolved")))
 }
 
 fn limits_of(step: &Step) -> Limits {
