@@ -109,6 +109,7 @@ pub(crate) fn event_variants(body: &str) -> Vec<(String, String, Vec<String>)> {
             variants.push((code.to_owned(), std::mem::take(&mut comment).trim().to_owned(), Vec::new()));
         } else if let (Some((field, _)), 8, Some(last)) = (text.split_once(':'), depth, variants.last_mut())
             && !text.starts_with("///")
+            && !text.starts_with("#[")
         {
             last.2.push(field.trim_start_matches("pub ").to_owned());
         }
@@ -267,7 +268,7 @@ mod tests {
 
     #[test]
     fn events_are_read_with_their_fields() {
-        let body = "\n    /// A run begins.\n    #[serde(rename = \"run.started\")]\n    RunStarted {\n        /// The run.\n        run: RunId,\n    },\n";
+        let body = "\n    /// A run begins.\n    #[serde(rename = \"run.started\")]\n    RunStarted {\n        /// The run.\n        #[serde(default, skip_serializing_if = \"Option::is_none\")]\n        run: Option<RunId>,\n    },\n";
         assert_eq!(event_variants(body), [("run.started".to_owned(), "A run begins.".to_owned(), vec!["run".to_owned()])]);
     }
 }
