@@ -54,7 +54,7 @@ impl Walker<'_> {
             Ok(at) => at,
             Err(evidence) => return *evidence,
         };
-        let Some(statement) = self.log.statements.get(at) else { return self.unread(&label) };
+        let Some(statement) = self.log.statements.get(at) else { return self.unread(label) };
         let (leaf, pae) = (statement.leaf, statement.pae);
         let wrong = match &statement.claim {
             Claim::Manifest(claim) if claim.artifact != Some(registered.digest) => Some("it is about another artifact".to_owned()),
@@ -80,7 +80,7 @@ impl Walker<'_> {
             Ok(at) => at,
             Err(evidence) => return *evidence,
         };
-        let Some(statement) = self.log.statements.get(at) else { return self.unread(&label) };
+        let Some(statement) = self.log.statements.get(at) else { return self.unread(label) };
         let (leaf, pae, about) = (statement.leaf, statement.pae, statement.is_about(&registered.digest));
         let Claim::Approval(approval) = &statement.claim else {
             let message = format!("model:{model}@{version}: statement {pae} is no approval");
