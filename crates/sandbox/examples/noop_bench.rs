@@ -1,6 +1,7 @@
 //! Measures a sandboxed `true`, in turns with bubblewrap: `noop_bench TURNS RUNS_A_TURN [BWRAP]`.
 //!
 //! in: how often, where bubblewrap is; out: one flat line of JSON, milliseconds for one run: medians of wall, means of processor time.
+//! `file_mounts` is the same sandbox with a mount for each file of the host instead of one for each top-level folder.
 //! **Invariant:** processor time is that of launcher and sandbox together, for both.
 #![allow(
     clippy::print_stdout,
@@ -13,10 +14,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use seaworthy_sandbox::{Cancel, Exit, Limits, Mount, Profile, Spec};
+use seaworthy_sandbox::{Cancel, ClosureFile, Exit, Limits, Mount, Profile, Spec};
 
 /// Processor time of this process and of all children it has waited for, milliseconds, exact to a tick of 10.
 fn cpu_ms() -> f64 {
@@ -25,20 +27,53 @@ fn cpu_ms() -> f64 {
     fields.map(|ticks| ticks.parse::<f64>().unwrap() * 10.0).sum()
 }
 
-fn ours(profile: Profile) {
-    let closure = seaworthy_sandbox::host_closure().unwrap();
+/// The closure as the engine shows it: one folder of copies, a mount for each top-level name.
+struct Copies {
+    dir: PathBuf,
+}
+
+impl Copies {
+    fn new() -> Self {
+        let dir = std::env::temp_dir().join(format!("noop-bench-{}", std::process::id()));
+        for file in seaworthy_sandbox::host_closure().unwrap().iter().filter(|file| !file.is_dir) {
+            let path = dir.join(file.target.strip_prefix("/").unwrap());
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::copy(&file.source, &path).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let tops = std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap());
+        tops.map(|top| mount(&top.path(), format!("/{}", top.file_name().to_str().unwrap()))).collect()
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.dir).unwrap();
+    }
+}
+
+/// The same files of the host, a mount for each: what the copies save.
+fn file_mounts(closure: &[ClosureFile]) -> Vec<Mount> {
     let files = closure.iter().filter(|file| !file.is_dir);
-    let mounts = files.map(|file| {
-        let opened = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(&file.source).unwrap();
-        Mount { source: OwnedFd::from(opened), target: file.target.to_string_lossy().into_owned(), exec: true }
-    });
+    files.map(|file| mount(&file.source, file.target.to_string_lossy().into_owned())).collect()
+}
+
+fn mount(source: &Path, target: String) -> Mount {
+    let opened = File::options().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(source).unwrap();
+    Mount { source: OwnedFd::from(opened), target, exec: true }
+}
+
+fn ours(profile: Profile, mounts: Vec<Mount>) {
     let spec = Spec {
         profile,
         argv: vec!["true".into()],
         env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         workdir: "/tmp".into(),
         hostname: "step".into(),
-        mounts: mounts.collect(),
+        mounts,
         links: Vec::new(),
         outputs: vec!["out".into()],
         limits: Limits {
@@ -84,14 +119,16 @@ fn main() {
     let (turns, runs) = (count(), count());
     let bubblewrap = arguments.next();
     let profile = if seaworthy_sandbox::preflight(Profile::Strict).is_ok() { Profile::Strict } else { Profile::NoCgroup };
-    ours(profile);
-    let (mut own, mut other) = (Vec::new(), Vec::new());
+    let (copies, closure) = (Copies::new(), seaworthy_sandbox::host_closure().unwrap());
+    ours(profile, copies.mounts());
+    let (mut own, mut files, mut other) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..turns {
-        own.push(turn(runs, || ours(profile)));
+        own.push(turn(runs, || ours(profile, copies.mounts())));
+        files.push(turn(runs, || ours(profile, file_mounts(&closure))));
         if let Some(bubblewrap) = &bubblewrap {
             other.push(turn(runs, || peer(bubblewrap)));
         }
     }
     let peer = if other.is_empty() { String::new() } else { format!(",{}", shown("peer", &other)) };
-    println!("{{\"profile\":\"{profile}\",{}{peer}}}", shown("ours", &own));
+    println!("{{\"profile\":\"{profile}\",{},{}{peer}}}", shown("ours", &own), shown("file_mounts", &files));
 }

@@ -458,3 +458,40 @@ fn ready_made_weights_are_refused_whatever_the_step_is_called() {
         tiny.ok(&["run", "workflow.yaml"]);
     }
 }
+
+/// The copy of the host's files lies in the user's cache, which nobody protects: what was put there is never executed.
+#[test]
+fn a_shell_exchanged_in_the_cache_between_two_runs_never_runs() {
+    let tiny = Tiny::new();
+    tiny.ok(&["run", "workflow.yaml"]);
+    let host = tiny.base().join("cache/seaworthy/host");
+    let trees: Vec<PathBuf> = std::fs::read_dir(&host).unwrap().map(|tree| tree.unwrap().path()).collect();
+    let [tree] = trees.as_slice() else { panic!("{trees:?}") };
+    let (shell, echo) = (tree.join("usr/bin/sh"), std::fs::read(tree.join("usr/bin/echo")).unwrap());
+    let honest = std::fs::read(&shell).unwrap();
+    let put = |bytes: &[u8]| {
+        std::fs::set_permissions(&shell, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(&shell, bytes).unwrap();
+        std::fs::set_permissions(&shell, std::fs::Permissions::from_mode(0o555)).unwrap();
+    };
+    let another_attempt = |text: &str| {
+        tiny.write("src/note.txt", text.as_bytes());
+        tiny.ok(&["lock", "--update", "all"]);
+    };
+    put(&echo);
+    another_attempt("the step's code is another: its body really runs");
+    let refused = tiny.refused(&["run", "workflow.yaml"], 3, "environment/tampered");
+    assert!(
+        refused.stderr.contains("`usr/bin/sh` was changed") || refused.stdout.contains("`usr/bin/sh` was changed"),
+        "{}",
+        refused.stderr
+    );
+    // control: with the shell's own bytes back, hashed again, the same run goes through
+    put(&honest);
+    tiny.ok(&["run", "workflow.yaml"]);
+    // and a folder that was deleted is only a copy less
+    seaworthy_store::artifacts::remove_checkout(tree).unwrap();
+    another_attempt("once more");
+    tiny.ok(&["run", "workflow.yaml"]);
+    assert_eq!(std::fs::read(&shell).unwrap(), honest);
+}

@@ -1,6 +1,6 @@
 //! Unpacked trees: a cache beside the store, never believed.
 //!
-//! in: wheels in the store; out: [`Tree`]: an open folder whose every byte was hashed just now.
+//! in: wheels in the store; out: [`Tree`]: an open folder whose every byte was hashed just now, sealed.
 //! Layout: `CACHE/envs/<environment digest>/site-packages`; a new tree is built beside it and renamed.
 //! **Invariant:** what a tree must hold is computed from the wheels (whose own digests are checked while they are read), never from anything in the cache.
 
@@ -13,9 +13,11 @@ use rustix::io::Errno;
 use seaworthy_core::artifact::{ArtifactRef, Manifest};
 use seaworthy_core::digest::{Digest, hex_encode};
 use seaworthy_core::limits::{WHEEL_BYTES_MAX, WHEEL_ENTRIES_MAX, WHEELS_MAX};
+use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::{Artifacts, FolderRules, HardLinks, hash_folder, open_folder, remove_checkout};
 
 use super::error::EnvironmentError;
+use super::seal::{Seal, seal, settle};
 use super::unpack::{expected_tree, refuse_hiding, unpack};
 use super::wheel::Wheel;
 
@@ -37,6 +39,8 @@ pub struct StoredWheel {
 pub(super) struct Tree {
     pub(super) folder: OwnedFd,
     pub(super) reference: ArtifactRef,
+    /// How it stood while it was hashed.
+    pub(super) seal: Seal,
 }
 
 /// Finds the tree in the cache and hashes all of it, or unpacks it.
@@ -62,7 +66,7 @@ pub(super) fn realise(
         }
         built?;
     }
-    verified(&place.join("site-packages"), &expected)
+    verified(&place.join("site-packages"), &place, &expected)
 }
 
 fn open_wheels(wheels: &[StoredWheel], artifacts: &Artifacts) -> Result<Vec<Wheel<fs::File>>, EnvironmentError> {
@@ -72,6 +76,12 @@ fn open_wheels(wheels: &[StoredWheel], artifacts: &Artifacts) -> Result<Vec<Whee
 fn build(wheels: &mut [Wheel<fs::File>], new: &Path, place: &Path) -> Result<(), EnvironmentError> {
     make_private(new)?;
     unpack(wheels, &new.join("site-packages"))?;
+    settle();
+    put_in_place(new, place)
+}
+
+/// Names what was built; whoever was faster is right, since every tree is verified before it is used.
+pub(super) fn put_in_place(new: &Path, place: &Path) -> Result<(), EnvironmentError> {
     match rustix::fs::rename(new, place) {
         Ok(()) => Ok(()),
         // another process was faster; its tree is hashed like any other
@@ -80,8 +90,10 @@ fn build(wheels: &mut [Wheel<fs::File>], new: &Path, place: &Path) -> Result<(),
     }
 }
 
-fn verified(path: &Path, expected: &Manifest) -> Result<Tree, EnvironmentError> {
-    let folder = open_folder(path)?;
+/// Hashes all of the folder at `path`, a part of `place`, and compares it with `expected`.
+pub(super) fn verified(path: &Path, place: &Path, expected: &Manifest) -> Result<Tree, EnvironmentError> {
+    let tampered = |reason| EnvironmentError::Tampered { path: place.to_path_buf(), reason };
+    let folder = open_cached(path, place)?;
     let rules = FolderRules {
         files_max: WHEEL_ENTRIES_MAX.saturating_mul(WHEELS_MAX),
         bytes_max: WHEEL_BYTES_MAX.saturating_mul(WHEELS_MAX as u64),
@@ -89,10 +101,30 @@ fn verified(path: &Path, expected: &Manifest) -> Result<Tree, EnvironmentError> 
         ignore: std::collections::BTreeSet::new(),
         hard_links: HardLinks::Refuse,
     };
-    let (found, reference) = hash_folder(&folder, &rules)?;
-    match difference(&found, expected) {
-        None => Ok(Tree { folder, reference }),
-        Some(reason) => Err(EnvironmentError::Tampered { path: path.parent().unwrap_or(path).to_path_buf(), reason }),
+    let before = seal(&folder, path)?;
+    let (found, reference) = hash_folder(&folder, &rules).map_err(|fault| replaced(fault, place))?;
+    if let Some(reason) = difference(&found, expected) {
+        return Err(tampered(reason));
+    }
+    // what was touched meanwhile may have been hashed before it was touched
+    if seal(&folder, path)? == before {
+        Ok(Tree { folder, reference, seal: before })
+    } else {
+        Err(tampered("it changed while it was read".to_owned()))
+    }
+}
+
+/// Opens the folder at `path`, a part of `place`; a link in its place is a fault of the cache.
+pub(super) fn open_cached(path: &Path, place: &Path) -> Result<OwnedFd, EnvironmentError> {
+    open_folder(path).map_err(|fault| replaced(fault, place))
+}
+
+fn replaced(fault: StoreError, place: &Path) -> EnvironmentError {
+    match fault {
+        StoreError::Refused { name, reason } => {
+            EnvironmentError::Tampered { path: place.to_path_buf(), reason: format!("`{name}` was replaced: {reason}") }
+        }
+        fault => EnvironmentError::Store(fault),
     }
 }
 

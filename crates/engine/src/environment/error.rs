@@ -60,13 +60,19 @@ pub enum EnvironmentError {
         /// What is missing.
         missing: String,
     },
-    /// Cached or stored bytes that are not those that were unpacked.
-    #[error("`{}` is not what its wheels hold: {reason}", .path.display())]
+    /// A cached tree that is not what it was made of: wheels, or the host's files.
+    #[error("`{}` is not what it was made of: {reason}", .path.display())]
     Tampered {
         /// Where.
         path: PathBuf,
         /// The first difference.
         reason: String,
+    },
+    /// Files of the host that are not what they were when they were hashed.
+    #[error("`{}` changed while the run was going on", .path.display())]
+    Changed {
+        /// The first that was found.
+        path: PathBuf,
     },
     /// The operating system said no.
     #[error("could not {what} `{}`: {source}", .path.display())]
@@ -102,6 +108,7 @@ impl EnvironmentError {
             Self::Download { .. } => "environment/download",
             Self::Offline { .. } => "environment/offline",
             Self::Tampered { .. } => "environment/tampered",
+            Self::Changed { .. } => "environment/changed",
             Self::Io { .. } => "environment/io",
             Self::Store(error) => error.code(),
             Self::Sandbox(error) => error.code(),
@@ -121,7 +128,10 @@ impl EnvironmentError {
                 "check that every line has a wheel for this interpreter (`pip download --only-binary=:all: --require-hashes -r LOCK`), the index setting and its CA file".to_owned()
             }
             Self::Offline { .. } => "run once without `--offline`, or copy the store from a machine that has it".to_owned(),
-            Self::Tampered { path, .. } => format!("delete `{}`: it is unpacked again from the store", path.display()),
+            Self::Tampered { path, .. } => {
+                format!("find out who changed it, then delete it (`chmod -R u+w`, `rm -r` on `{}`): it is made again", path.display())
+            }
+            Self::Changed { .. } => "run again when nobody changes the host's programs and libraries".to_owned(),
             Self::Io { .. } => "check permissions and free space of the cache folder".to_owned(),
             Self::Store(error) => error.hint().to_string(),
             Self::Sandbox(error) => error.hint().to_string(),

@@ -1,62 +1,60 @@
-//! What a step sees of the host: the sandbox's closure of files, hashed.
+//! What a step sees of the host: the sandbox's closure of files, hashed, and shown as a copy that was made once.
 //!
 //! in: the closures that the sandbox crate computes; out: [`HostFiles`]: mounts, and a digest for the attestation.
-//! **Invariant:** every file that is mounted is in the digest, but the standard library, which the interpreter's own digest covers.
+//! **Invariant:** every file that is shown is in the digest, but the standard library, which the interpreter's own digest covers, and which
+//! alone is mounted from the host itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use seaworthy_core::digest::{Digest, Hasher};
+use seaworthy_core::artifact::Manifest;
+use seaworthy_core::digest::Digest;
 use seaworthy_sandbox::{ClosureFile, Mount, host_closure, interpreter_closure};
+use seaworthy_store::artifacts::{NewFile, hash_files};
 
 use super::error::EnvironmentError;
-use super::interpreter::{Interpreter, file_digest, hash_tree};
-use super::setting::{Setting, open_path, variables};
-use super::watch::{Seen, Watch};
+use super::host_tree::{HostTree, Places, Wanted};
+use super::interpreter::Interpreter;
+use super::memo::manifest_remembered;
+use super::setting::{Setting, folder_mount, variables};
+
+/// Folders within folders of a locale.
+const DEPTH_MAX: usize = 8;
 
 /// The environment `host`, or the host's part of a Python environment.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HostFiles {
-    files: BTreeMap<PathBuf, ClosureFile>,
+    tree: HostTree,
     digest: Digest,
-    watch: Watch,
+    /// The standard library, and what hides parts of it.
+    over: Vec<ClosureFile>,
 }
 
 impl HostFiles {
-    /// Loader, C and C++ runtime, a shell and small programs.
-    pub fn plain() -> Result<Self, EnvironmentError> {
-        Self::hashed(host_closure()?, None)
+    /// The files of `closure` that are no folders: what `manifest` says of them is what a step will see.
+    pub fn plain(closure: &[ClosureFile], manifest: Manifest, places: Places<'_>) -> Result<Self, EnvironmentError> {
+        let files = closure.iter().filter(|file| !file.is_dir);
+        let sources = files.map(|file| Ok((name_of(&file.target)?, file.source.clone()))).collect::<Result<_, EnvironmentError>>()?;
+        Self::shown(Wanted { manifest, sources, empty: BTreeSet::new() }, Vec::new(), places)
     }
 
-    /// The same, with an interpreter and the libraries of its extension modules.
-    pub fn with(interpreter: &Interpreter) -> Result<Self, EnvironmentError> {
-        let mut files = host_closure()?;
-        files.extend(interpreter_closure(&interpreter.path)?);
-        Self::hashed(files, Some(&interpreter.stdlib))
+    /// Loader, C and C++ runtime, a shell and small programs, with an interpreter and the libraries of its extension modules.
+    pub fn with(interpreter: &Interpreter, places: Places<'_>) -> Result<Self, EnvironmentError> {
+        let mut closure = host_closure()?;
+        closure.extend(interpreter_closure(&interpreter.path)?);
+        let (sources, over) = spread(closure, &interpreter.stdlib)?;
+        let manifest = manifest_remembered(&sources, places.state_dir, || hash(&sources))?;
+        let empty =
+            over.iter().filter(|file| file.source == interpreter.stdlib).map(|file| name_of(&file.target)).collect::<Result<_, _>>()?;
+        Self::shown(Wanted { manifest, sources, empty }, over, places)
     }
 
-    fn hashed(files: Vec<ClosureFile>, stdlib: Option<&Path>) -> Result<Self, EnvironmentError> {
-        let files: BTreeMap<PathBuf, ClosureFile> = files.into_iter().map(|file| (file.target.clone(), file)).collect();
-        let (mut known, mut watched) = (BTreeMap::new(), Vec::new());
-        let mut hasher = Hasher::new();
-        hasher.update(b"seaworthy host files 1\n");
-        for (target, file) in &files {
-            let digest = match known.get(&file.source) {
-                Some(digest) => *digest,
-                None => {
-                    let read = EnvironmentError::io("read", &file.source);
-                    let found = Seen::before_hashing(&file.source).and_then(|seen| Ok((seen, source_digest(file, stdlib)?)));
-                    let (seen, digest) = found.map_err(read)?;
-                    // folders are compared with the interpreter at the end of a run
-                    watched.extend(digest.filter(|_| !file.is_dir).map(|digest| (seen, digest)));
-                    digest
-                }
-            };
-            known.insert(file.source.clone(), digest);
-            let digest = digest.map_or_else(|| "-".to_owned(), |digest| digest.hex());
-            hasher.update(format!("{digest} {}\n", target.display()).as_bytes());
-        }
-        Ok(Self { files, digest: hasher.finish(), watch: Watch::new(watched) })
+    fn shown(wanted: Wanted, over: Vec<ClosureFile>, places: Places<'_>) -> Result<Self, EnvironmentError> {
+        let digest = wanted.digest();
+        Ok(Self { tree: HostTree::open(wanted, places)?, digest, over })
     }
 
     /// Names the files and their places.
@@ -65,35 +63,73 @@ impl HostFiles {
         self.digest
     }
 
-    /// The files, to be looked at again when a step has run.
-    #[must_use]
-    pub const fn watch(&self) -> &Watch {
-        &self.watch
-    }
-
-    /// How a sandbox shows the environment `host`.
+    /// How a sandbox shows the host's part of a Python environment; looks whether anybody touched the copy.
     pub fn setting(&self) -> Result<Setting, EnvironmentError> {
         Ok(Setting { mounts: self.mounts()?, links: Vec::new(), env: variables() })
     }
 
-    pub(super) fn mounts(&self) -> Result<Vec<Mount>, EnvironmentError> {
-        let mount = |file: &ClosureFile| {
-            let target = file.target.to_string_lossy().into_owned();
-            Ok(Mount { source: open_path(&file.source)?, target, exec: true })
-        };
-        self.files.values().map(mount).collect()
+    /// Whether what was shown still is what was hashed.
+    pub fn check(&self) -> Result<(), EnvironmentError> {
+        self.tree.check()
+    }
+
+    /// The mounts alone, for the environment `host`.
+    pub fn mounts(&self) -> Result<Vec<Mount>, EnvironmentError> {
+        let mut mounts = self.tree.mounts()?;
+        for file in &self.over {
+            mounts.push(folder_mount(&file.source, &file.target.to_string_lossy(), true)?);
+        }
+        Ok(mounts)
     }
 }
 
-/// `None` for what is hidden and for what another digest covers.
-fn source_digest(file: &ClosureFile, stdlib: Option<&Path>) -> std::io::Result<Option<Digest>> {
-    if Some(file.source.as_path()) == stdlib || file.source == Path::new("/dev/null") {
-        Ok(None)
-    } else if file.is_dir {
-        let mut tree = Hasher::new();
-        hash_tree(&file.source, "", 0, &mut tree)?;
-        Ok(Some(tree.finish()))
-    } else {
-        file_digest(&file.source).map(Some)
+type Sources = BTreeMap<String, PathBuf>;
+
+/// The closure as single files by name, and what is mounted over them.
+fn spread(closure: Vec<ClosureFile>, stdlib: &Path) -> Result<(Sources, Vec<ClosureFile>), EnvironmentError> {
+    let (mut sources, mut over) = (Sources::new(), Vec::new());
+    for file in closure {
+        if file.source == stdlib || file.source == Path::new("/dev/null") {
+            over.push(file);
+        } else if file.is_dir {
+            spread_folder(&file.source, &name_of(&file.target)?, 0, &mut sources).map_err(EnvironmentError::io("list", &file.source))?;
+        } else if !file.target.starts_with(stdlib) {
+            // what lies in the standard library is seen there
+            sources.insert(name_of(&file.target)?, file.source);
+        }
     }
+    Ok((sources, over))
+}
+
+fn spread_folder(folder: &Path, name: &str, depth: usize, sources: &mut Sources) -> io::Result<()> {
+    if depth > DEPTH_MAX {
+        return Err(io::Error::other("it is nested too deeply"));
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let below = entry.file_name().into_string().map_err(|_| io::Error::other("it holds a name that is not UTF-8"))?;
+        let (path, name) = (entry.path(), format!("{name}/{below}"));
+        // links are shown as what they lead to
+        if path.is_dir() {
+            spread_folder(&path, &name, depth + 1, sources)?;
+        } else {
+            sources.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+fn name_of(target: &Path) -> Result<String, EnvironmentError> {
+    let name = target.to_str().ok_or_else(|| EnvironmentError::io("name", target)(io::Error::other("its name is not UTF-8")))?;
+    Ok(name.trim_start_matches('/').to_owned())
+}
+
+fn hash(sources: &Sources) -> Result<Manifest, EnvironmentError> {
+    let open = |(name, path): (&String, &PathBuf)| -> io::Result<NewFile> {
+        let file = File::open(path)?;
+        let executable = file.metadata()?.permissions().mode() & 0o111 != 0;
+        Ok(NewFile { name: name.clone(), file, executable })
+    };
+    let opened = sources.iter().map(|source| open(source).map_err(EnvironmentError::io("open", source.1)));
+    Ok(hash_files(opened.collect::<Result<_, _>>()?)?.0)
 }

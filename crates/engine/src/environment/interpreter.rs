@@ -254,7 +254,7 @@ pub(super) fn digest_of(interpreter: &Interpreter) -> std::io::Result<Digest> {
     Ok(Digest::of(text.as_bytes()))
 }
 
-pub(super) fn file_digest(path: &Path) -> std::io::Result<Digest> {
+fn file_digest(path: &Path) -> std::io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::new();
     let mut buffer = vec![0_u8; 128 * 1024];
@@ -269,7 +269,7 @@ pub(super) fn file_digest(path: &Path) -> std::io::Result<Digest> {
 }
 
 /// One line an entry, sorted by name: kind, digest, path. A link counts by where it points and by the bytes it leads to.
-pub(super) fn hash_tree(folder: &Path, below: &str, depth: usize, hasher: &mut Hasher) -> std::io::Result<()> {
+fn hash_tree(folder: &Path, below: &str, depth: usize, hasher: &mut Hasher) -> std::io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(std::io::Error::other("the standard library is nested too deeply"));
     }

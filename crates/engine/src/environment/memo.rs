@@ -1,14 +1,16 @@
-//! Remembers digests of files of the host that have not been touched: an interpreter's, and those of the environment `host`.
+//! Remembers digests of files that have not been touched: an interpreter's, the host's, and those of our own copies of them.
 //!
 //! in: files, a folder of the user's state (where trust files live: who can write there decides more than this); out: their digest.
 //! **Invariant:** a remembered digest is used only if every file still has the device, inode, size, mode and times (ctime too, which no
 //! program can set) that it had before and after it was hashed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use seaworthy_core::artifact::Manifest;
 use seaworthy_core::digest::{Digest, Hasher};
 use seaworthy_sandbox::ClosureFile;
 
@@ -55,6 +57,52 @@ pub fn host_files_remembered<E: From<std::io::Error>>(
     Ok(digest)
 }
 
+/// What `hash` finds of the files of `sources`, or what it found when last they were as they are now.
+pub(super) fn manifest_remembered(
+    sources: &BTreeMap<String, PathBuf>,
+    memo_dir: &Path,
+    hash: impl FnOnce() -> Result<Manifest, EnvironmentError>,
+) -> Result<Manifest, EnvironmentError> {
+    let sign = || {
+        let mut hasher = Hasher::new();
+        for (name, source) in sources {
+            hasher.update(format!("{name} from\n").as_bytes());
+            note(source, &mut hasher).map_err(EnvironmentError::io("examine", source))?;
+        }
+        Ok::<Digest, EnvironmentError>(hasher.finish())
+    };
+    let before = sign()?;
+    let place = memo_dir.join(format!("files-{}", before.hex()));
+    if let Some(known) = fs::read(&place).ok().and_then(|bytes| Manifest::from_bytes(&bytes).ok()) {
+        return Ok(known);
+    }
+    let manifest = hash()?;
+    if sign()? == before {
+        // not remembering costs time, nothing else
+        let _ = remember_bytes(memo_dir, &place, &manifest.to_bytes());
+    }
+    Ok(manifest)
+}
+
+/// The seal under which the cached tree `name` was last hashed.
+pub(super) fn recall_tree(memo_dir: &Path, name: &Digest) -> Option<Digest> {
+    recall(&tree_place(memo_dir, name))
+}
+
+/// Keeps the seal of the cached tree `name`, whose bytes were just hashed.
+pub(super) fn remember_tree(memo_dir: &Path, name: &Digest, seal: &Digest) -> Result<(), EnvironmentError> {
+    remember(memo_dir, &tree_place(memo_dir, name), seal)
+}
+
+fn tree_place(memo_dir: &Path, name: &Digest) -> PathBuf {
+    memo_dir.join(format!("tree-{}", name.hex()))
+}
+
+/// Whether the interpreter still is what its digest says.
+pub(super) fn is_unchanged(interpreter: &Interpreter, memo_dir: &Path) -> bool {
+    find_interpreter_remembered(std::slice::from_ref(&interpreter.path), memo_dir).is_ok_and(|found| found == *interpreter)
+}
+
 fn recall(place: &Path) -> Option<Digest> {
     fs::read_to_string(place).ok()?.trim().parse().ok()
 }
@@ -69,11 +117,15 @@ fn closure_signature(closure: &[ClosureFile]) -> std::io::Result<Digest> {
 }
 
 fn remember(memo_dir: &Path, place: &Path, digest: &Digest) -> Result<(), EnvironmentError> {
+    remember_bytes(memo_dir, place, format!("{digest}\n").as_bytes())
+}
+
+fn remember_bytes(memo_dir: &Path, place: &Path, bytes: &[u8]) -> Result<(), EnvironmentError> {
     make_private(memo_dir)?;
     let new = memo_dir.join(format!("new-{}", random_name(memo_dir)?));
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(EnvironmentError::io("create", &new))?;
-    file.write_all(format!("{digest}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(EnvironmentError::io("write", &new))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(EnvironmentError::io("write", &new))?;
     rustix::fs::rename(&new, place).map_err(EnvironmentError::os("rename", &new))
 }
 

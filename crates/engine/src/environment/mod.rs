@@ -2,20 +2,22 @@
 //!
 //! in: a lock file with hashes, an interpreter of this machine; out: [`Environment`]: mounts, links and variables for the sandbox, and the digests that the attestation names.
 //! `requirements` reads the lock, `interpreter` finds Python, `provision` gets the wheels into the store, `wheel` and `unpack` make a tree of
-//! them, `cache` keeps and re-hashes it, `setting` shows it to a sandbox.
+//! them, `cache` keeps and re-hashes it, `host` and `host_tree` copy what is needed of the host, `seal` tells whether a tree was touched,
+//! `setting` shows all of it to a sandbox.
 //! **Invariant:** no code of a wheel runs before a step imports it; nothing is taken that the lock does not name by hash.
 
 mod cache;
 mod digest;
 mod error;
 mod host;
+mod host_tree;
 mod interpreter;
 mod memo;
 mod provision;
 mod requirements;
+mod seal;
 mod setting;
 mod unpack;
-mod watch;
 mod wheel;
 
 #[cfg(test)]
@@ -25,10 +27,10 @@ pub use cache::StoredWheel;
 pub use digest::{LAYOUT, environment_digest};
 pub use error::EnvironmentError;
 pub use host::HostFiles;
+pub use host_tree::Places;
 pub use interpreter::{Interpreter, find_interpreter};
 pub use memo::{find_interpreter_remembered, host_files_remembered};
 pub use provision::{Environment, IndexSettings, Provision, Resolved, provision, resolve};
 pub use requirements::{Requirement, Requirements, normalise};
 pub use setting::Setting;
-pub use watch::{Seen, Watch};
 pub use wheel::{Wheel, WheelFile, WheelName};

@@ -9,20 +9,24 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use seaworthy_core::artifact::{ArtifactRef, Manifest};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::limits::WHEELS_MAX;
-use seaworthy_sandbox::{Cancel, CollectedFile, Enforced, Exit, Limits, Mount, Outcome, Profile, Spec};
+use seaworthy_sandbox::{Cancel, CollectedFile, Enforced, Exit, Limits, Outcome, Profile, Spec};
 use seaworthy_store::artifacts::{Artifacts, NewFile};
 
 use super::cache::{StoredWheel, hint_path, make_private, random_name, realise};
 use super::digest::environment_digest;
 use super::error::EnvironmentError;
 use super::host::HostFiles;
+use super::host_tree::Places;
 use super::interpreter::Interpreter;
+use super::memo::is_unchanged;
 use super::requirements::Requirements;
+use super::seal::{Seal, seal};
 use super::setting::{Setting, folder_mount, interpreter_setting};
 use super::wheel::{WheelName, same_version, shown};
 
@@ -30,6 +34,9 @@ const MIB: u64 = 1024 * 1024;
 const OUTPUT: &str = "wheels";
 /// Where the lock is seen in the sandbox.
 const LOCK_FOLDER: &str = "/lock";
+/// Where the distribution's wheel of pip is seen, and the certificates: places of our own, since the host's are one read-only tree.
+const PIP_FOLDER: &str = "/pip";
+const CERTIFICATES: &str = "/certificates.pem";
 /// What a resolver needs of the host; those that are not there are left out.
 const NETWORK_FILES: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf"];
 
@@ -57,6 +64,8 @@ pub struct Provision<'a> {
     pub artifacts: &'a Artifacts,
     /// `$XDG_CACHE_HOME/seaworthy`.
     pub cache_dir: &'a Path,
+    /// `$XDG_STATE_HOME/seaworthy`.
+    pub state_dir: &'a Path,
     /// Whether the index may be asked.
     pub online: bool,
     /// How.
@@ -85,8 +94,10 @@ pub struct Environment {
     /// What was enforced while downloading; `None` if the store had the wheels.
     pub downloaded: Option<Enforced>,
     /// The files of the host that it is shown with.
-    pub host: HostFiles,
+    pub host: Arc<HostFiles>,
     pub(super) folder: OwnedFd,
+    /// How the unpacked tree stood while it was hashed.
+    seal: Seal,
 }
 
 /// The wheels of a lock, in the store: enough to name the environment, for a lock file or to reuse outputs by digest.
@@ -136,15 +147,42 @@ fn no_wheels(artifacts: &Artifacts) -> Result<Digest, EnvironmentError> {
     }
 }
 
+impl Environment {
+    /// Whether the unpacked tree is as it was when its bytes were hashed: no file or folder has another inode, size, mode or time.
+    /// What that trusts: see `seal`.
+    pub fn is_untouched(&self) -> Result<bool, EnvironmentError> {
+        Ok(seal(&self.folder, Path::new("the unpacked environment"))? == self.seal)
+    }
+}
+
+impl Provision<'_> {
+    /// Where trees are kept and remembered.
+    #[must_use]
+    pub fn places(&self) -> Places<'_> {
+        Places { cache_dir: self.cache_dir, state_dir: self.state_dir }
+    }
+
+    /// The host's files for this interpreter; an error if it is no longer what its digest says.
+    pub fn host_files(&self) -> Result<HostFiles, EnvironmentError> {
+        let host = HostFiles::with(self.interpreter, self.places())?;
+        // the copies were made after the interpreter was hashed
+        if is_unchanged(self.interpreter, self.state_dir) {
+            Ok(host)
+        } else {
+            Err(EnvironmentError::Changed { path: self.interpreter.path.clone() })
+        }
+    }
+}
+
 impl Resolved {
     /// Unpacks the wheels, or finds the tree in the cache; hashes every byte of both.
     pub fn realise(self, with: &Provision<'_>) -> Result<Environment, EnvironmentError> {
-        let host = HostFiles::with(with.interpreter)?;
+        let host = Arc::new(with.host_files()?);
         self.realise_on(with, host)
     }
 
     /// The same with the host's files found and hashed before: they are the same for every step of a run.
-    pub fn realise_on(self, with: &Provision<'_>, host: HostFiles) -> Result<Environment, EnvironmentError> {
+    pub fn realise_on(self, with: &Provision<'_>, host: Arc<HostFiles>) -> Result<Environment, EnvironmentError> {
         let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest, &with.interpreter.stdlib)?;
         Ok(Environment {
             digest: self.digest,
@@ -155,6 +193,7 @@ impl Resolved {
             downloaded: self.downloaded,
             host,
             folder: tree.folder,
+            seal: tree.seal,
         })
     }
 }
@@ -218,15 +257,18 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
     let pip = interpreter.bundled_pip().ok_or_else(|| EnvironmentError::Interpreter {
         tried: vec![format!("`{}`: it has no pip of its own (ensurepip); on Debian install python3-pip-whl", interpreter.path.display())],
     })?;
-    let Setting { mut mounts, links, mut env } = interpreter_setting(interpreter, &HostFiles::with(interpreter)?)?;
+    let Setting { mut mounts, links, mut env } = interpreter_setting(interpreter, &with.host_files()?)?;
     mounts.push(folder_mount(&lock.path, LOCK_FOLDER, false)?);
+    let mut inside = pip.clone();
     if !pip.starts_with(&interpreter.stdlib) {
-        mounts.push(Mount { source: super::setting::open_path(&pip)?, target: pip.to_string_lossy().into_owned(), exec: false });
+        inside = Path::new(PIP_FOLDER).join(pip.file_name().unwrap_or_default());
+        mounts.push(folder_mount(&pip, &inside.to_string_lossy(), false)?);
     }
-    for file in NETWORK_FILES.iter().map(Path::new).chain(with.index.ca_file.as_deref()) {
+    let network = NETWORK_FILES.iter().map(|file| (Path::new(file), *file));
+    let certificates = with.index.ca_file.as_deref().map(|file| (file, CERTIFICATES));
+    for (file, target) in network.chain(certificates) {
         if let Some(real) = fs::canonicalize(file).ok().filter(|real| real.is_file()) {
-            let target = file.to_string_lossy().into_owned();
-            mounts.push(Mount { source: super::setting::open_path(&real)?, target, exec: false });
+            mounts.push(folder_mount(&real, target, false)?);
         }
     }
     let bytes = if with.index.bytes_max == 0 { 4 * 1024 * MIB } else { with.index.bytes_max };
@@ -235,7 +277,7 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
     env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
     Ok(Spec {
         profile: with.profile,
-        argv: argv(interpreter, &pip.join("pip"), with.index),
+        argv: argv(interpreter, &inside.join("pip"), with.index),
         env,
         workdir: "/tmp".to_owned(),
         hostname: "provision".to_owned(),
@@ -266,8 +308,8 @@ fn argv(interpreter: &Interpreter, pip: &Path, index: &IndexSettings) -> Vec<Str
     if let Some(url) = &index.index_url {
         argv.push(format!("--index-url={url}"));
     }
-    if let Some(ca) = &index.ca_file {
-        argv.push(format!("--cert={}", text(ca)));
+    if index.ca_file.is_some() {
+        argv.push(format!("--cert={CERTIFICATES}"));
     }
     if let Some(proxy) = &index.proxy {
         argv.push(format!("--proxy={proxy}"));

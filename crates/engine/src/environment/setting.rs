@@ -32,7 +32,8 @@ pub struct Setting {
 }
 
 impl Environment {
-    /// How a sandbox shows this environment: `python` and `python3` are found by `PATH`.
+    /// How a sandbox shows this environment: `python` and `python3` are found by `PATH`. Whether the wheels' tree is
+    /// [untouched](Self::is_untouched) is the caller's question; the host's files are looked at here.
     pub fn setting(&self) -> Result<Setting, EnvironmentError> {
         let mut setting = interpreter_setting(&self.interpreter, &self.host)?;
         let source = self.folder.try_clone().map_err(EnvironmentError::io("open", "the unpacked environment"))?;
@@ -71,6 +72,7 @@ pub(super) fn variables() -> BTreeMap<String, String> {
     fixed.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
+/// A file or folder, read-only.
 pub(super) fn folder_mount(path: &Path, target: &str, exec: bool) -> Result<Mount, EnvironmentError> {
     Ok(Mount { source: open_path(path)?, target: target.to_owned(), exec })
 }

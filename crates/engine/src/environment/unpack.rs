@@ -78,15 +78,15 @@ pub(super) fn unpack<R: Read + Seek>(wheels: &mut [Wheel<R>], dir: &Path) -> Res
     close_folder(dir)
 }
 
-fn make_folder(path: &Path) -> Result<(), EnvironmentError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), EnvironmentError> {
     DirBuilder::new().mode(0o700).create(path).map_err(EnvironmentError::io("create", path))
 }
 
-fn close_folder(path: &Path) -> Result<(), EnvironmentError> {
+pub(super) fn close_folder(path: &Path) -> Result<(), EnvironmentError> {
     fs::set_permissions(path, Permissions::from_mode(0o555)).map_err(EnvironmentError::io("set the mode of", path))
 }
 
-fn make_parents(dir: &Path, file: &str, made: &mut BTreeSet<String>) -> Result<(), EnvironmentError> {
+pub(super) fn make_parents(dir: &Path, file: &str, made: &mut BTreeSet<String>) -> Result<(), EnvironmentError> {
     for (end, _) in file.match_indices('/') {
         let folder = file.get(..end).unwrap_or_default();
         if made.insert(folder.to_owned()) {
@@ -117,7 +117,7 @@ fn write_file<R: Read + Seek>(wheel: &mut Wheel<R>, file: &WheelFile, dir: &Path
     out.set_permissions(Permissions::from_mode(mode)).map_err(EnvironmentError::io("set the mode of", &path))
 }
 
-fn copy(reader: &mut dyn Read, out: &mut File, hasher: &mut Hasher) -> std::io::Result<u64> {
+pub(super) fn copy(reader: &mut dyn Read, out: &mut File, hasher: &mut Hasher) -> std::io::Result<u64> {
     let mut buffer = vec![0_u8; 64 * 1024];
     let mut total = 0_u64;
     loop {

@@ -13,10 +13,10 @@ use seaworthy_store::artifacts::{Artifacts, remove_checkout};
 const SIX: &str = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
 
 /// A folder that is gone afterwards.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("seaworthy-{name}-{}", std::process::id()));
         remove_checkout(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
@@ -30,8 +30,12 @@ impl Drop for Folder {
     }
 }
 
-fn interpreter() -> Interpreter {
+pub(crate) fn init() {
     seaworthy_sandbox::init_from(Path::new(env!("CARGO_BIN_EXE_engine-probe")));
+}
+
+fn interpreter() -> Interpreter {
+    init();
     let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("python3")).collect();
     find_interpreter(&candidates).unwrap()
 }
@@ -58,11 +62,12 @@ impl Bench {
     }
 
     fn provision(&self, lock: &str, online: bool) -> Result<Environment, EnvironmentError> {
-        let cache = self.folder.0.join("cache");
+        let (cache, state) = (self.folder.0.join("cache"), self.folder.0.join("state"));
         let with = Provision {
             interpreter: &self.interpreter,
             artifacts: &self.artifacts,
             cache_dir: &cache,
+            state_dir: &state,
             online,
             index: &self.index,
             known: None,
@@ -73,7 +78,7 @@ impl Bench {
     }
 }
 
-fn run(setting: Setting, argv: &[&str]) -> Outcome {
+pub(crate) fn run(setting: Setting, argv: &[&str]) -> Outcome {
     let limits = Limits {
         memory_bytes: 1 << 30,
         cpu_milli: None,
@@ -101,7 +106,7 @@ fn run(setting: Setting, argv: &[&str]) -> Outcome {
     seaworthy_sandbox::run(spec, &Cancel::new()).unwrap()
 }
 
-fn said(outcome: &Outcome) -> String {
+pub(crate) fn said(outcome: &Outcome) -> String {
     format!("{}{}", String::from_utf8_lossy(&outcome.stdout.bytes), String::from_utf8_lossy(&outcome.stderr.bytes))
 }
 
@@ -171,7 +176,10 @@ fn a_changed_cache_is_found_before_anything_runs() {
     ]);
     std::fs::set_permissions(&tree, std::fs::Permissions::from_mode(0o755)).unwrap();
     for (reason, change) in changes {
+        let known = bench.provision(SIX, false).unwrap();
+        assert!(known.is_untouched().unwrap());
         change();
+        assert!(!known.is_untouched().unwrap(), "{reason}: between two steps of one run");
         let error = bench.provision(SIX, false).unwrap_err();
         assert_eq!(error.code(), "environment/tampered");
         assert!(error.to_string().contains(reason), "{error}");
@@ -182,7 +190,7 @@ fn a_changed_cache_is_found_before_anything_runs() {
     }
 }
 
-fn write(path: &Path, bytes: &[u8]) {
+pub(crate) fn write(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
     let _ = std::fs::remove_file(path);
     std::fs::write(path, bytes).unwrap();

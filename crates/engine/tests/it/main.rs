@@ -11,3 +11,4 @@ mod environment;
 mod example_data;
 mod example_gates;
 mod example_workflow;
+mod host_tree;
