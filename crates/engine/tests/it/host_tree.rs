@@ -7,9 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use seaworthy_core::artifact::Manifest;
-use seaworthy_engine::environment::{EnvironmentError, HostFiles, Places, Setting};
-use seaworthy_sandbox::{ClosureFile, Exit, Mount, host_closure};
-use seaworthy_store::artifacts::{NewFile, hash_files};
+use seaworthy_core::workflow::model::EnvironmentSource;
+use seaworthy_engine::environment::{EnvironmentError, HostFiles, IndexSettings, Places, Setting};
+use seaworthy_engine::runtime::{self, EnvironmentSettings};
+use seaworthy_sandbox::{ClosureFile, Exit, Mount, Profile, host_closure};
+use seaworthy_store::artifacts::{Artifacts, NewFile, hash_files};
 
 use crate::environment::{Folder, init, run, said, write};
 
@@ -198,4 +200,42 @@ fn what_changes_on_the_host_during_a_run_does_not_reach_a_step() {
     assert_eq!(error.code(), "environment/changed");
     assert!(error.to_string().contains("host-sh"), "{error}");
     assert_eq!(fs::read_dir(host.folder.0.join("cache/host")).unwrap().count(), 0, "nothing half-made is left");
+}
+
+/// The wheels' tree of a locked environment, between two steps of one run.
+#[test]
+fn wheels_touched_between_two_steps_are_hashed_again() {
+    init();
+    let folder = Folder::new("two-steps");
+    write(&folder.0.join("none.lock"), b"# no packages\n");
+    let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|at| at.join("python3")).collect();
+    let settings = EnvironmentSettings {
+        interpreters: candidates,
+        cache_dir: folder.0.join("cache"),
+        state_dir: folder.0.join("state"),
+        offline: true,
+        index: IndexSettings::default(),
+        profile: Profile::Strict,
+    };
+    let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
+    let source = EnvironmentSource::Python("none.lock".to_owned());
+    let resolved = runtime::resolve("py", Some(&source), &folder.0, &artifacts, &settings).unwrap();
+    let setting = || resolved.setting(&artifacts, &settings);
+    let import = |setting: Setting| said(&run(setting, &["python", "-c", "import evil"]));
+    assert!(import(setting().unwrap()).contains("No module named 'evil'"));
+    let packages = folder.0.join("cache/envs").join(resolved.digest.hex()).join("site-packages");
+    fs::set_permissions(&packages, Permissions::from_mode(0o755)).unwrap();
+    write(&packages.join("evil.py"), b"print('evil runs')");
+    let error = setting().unwrap_err();
+    assert_eq!(error.code, "environment/tampered");
+    assert!(error.message.contains("`evil.py` was added"), "{}", error.message);
+    // control: the host's part and the interpreter are as they were
+    resolved.check_interpreter(&settings).unwrap();
+    fs::remove_file(packages.join("evil.py")).unwrap();
+    let unchecked = setting().unwrap();
+    write(&packages.join("evil.py"), b"print('evil runs')");
+    // control: without the look before the step, it would be imported
+    assert!(import(unchecked).contains("evil runs"));
+    fs::remove_file(packages.join("evil.py")).unwrap();
+    assert!(import(setting().unwrap()).contains("No module named 'evil'"));
 }
