@@ -5,11 +5,15 @@
 //! program can set) that it had before and after it was hashed.
 
 use std::collections::BTreeMap;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::digest::{Digest, Hasher};
 use seaworthy_sandbox::ClosureFile;
@@ -17,10 +21,11 @@ use seaworthy_sandbox::ClosureFile;
 use super::cache::{make_private, random_name};
 use super::error::EnvironmentError;
 use super::interpreter::{HIDDEN, Interpreter, digest_of, find_with};
+use super::seal;
 
 const DEPTH_MAX: usize = 32;
 
-/// [`super::find_interpreter`], but hashes only what changed since `memo_dir` last saw it: about 10 ms.
+/// [`super::find_interpreter`], but hashes only what changed since `memo_dir` last saw it: a few milliseconds.
 pub fn find_interpreter_remembered(candidates: &[PathBuf], memo_dir: &Path) -> Result<Interpreter, EnvironmentError> {
     find_with(candidates, &mut |interpreter| {
         let before = signature(interpreter)?;
@@ -136,35 +141,54 @@ fn signature(interpreter: &Interpreter) -> std::io::Result<Digest> {
     for file in std::iter::once(&interpreter.path).chain(&interpreter.libpython) {
         note(file, &mut hasher)?;
     }
-    walk(&interpreter.stdlib, 0, &mut hasher)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    hasher.update(interpreter.stdlib.as_os_str().as_bytes());
+    walk(&openat(CWD, &interpreter.stdlib, flags, Mode::empty())?, "", 0, &mut hasher)?;
     Ok(hasher.finish())
 }
 
-fn walk(folder: &Path, depth: usize, hasher: &mut Hasher) -> std::io::Result<()> {
+fn walk(folder: &OwnedFd, below: &str, depth: usize, hasher: &mut Hasher) -> std::io::Result<()> {
     if depth > DEPTH_MAX {
         return Err(std::io::Error::other("the standard library is nested too deeply"));
     }
-    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.retain(|entry| !HIDDEN.iter().any(|hidden| entry.file_name() == *hidden));
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (path, kind) = (entry.path(), entry.file_type()?);
-        if kind.is_dir() {
-            walk(&path, depth + 1, hasher)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") && !HIDDEN.iter().any(|hidden| name.to_bytes() == hidden.as_bytes()) {
+            names.push((name.to_owned(), entry.file_type()));
+        }
+    }
+    names.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, kind) in names {
+        let kind = match kind {
+            FileType::Unknown => FileType::from_raw_mode(statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+            known => known,
+        };
+        if kind == FileType::Directory {
+            let inner = openat(folder, &name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            walk(&inner, &format!("{below}{}/", name.to_string_lossy()), depth + 1, hasher)?;
         } else {
-            note(&path, hasher)?;
+            hasher.update(below.as_bytes());
+            note_at(folder, &name, hasher)?;
         }
     }
     Ok(())
 }
 
-/// A link is noted itself and by what it leads to.
 fn note(path: &Path, hasher: &mut Hasher) -> std::io::Result<()> {
-    let own = fs::symlink_metadata(path)?;
-    let target = if own.is_symlink() { fs::metadata(path).ok() } else { None };
-    for m in std::iter::once(own).chain(target) {
-        let line = (m.dev(), m.ino(), m.size(), m.mode(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
-        hasher.update(format!("{} {line:?}\n", path.display()).as_bytes());
+    note_at(CWD, &CString::new(path.as_os_str().as_bytes())?, hasher)
+}
+
+/// A link is noted itself and by what it leads to.
+fn note_at(folder: impl AsFd, name: &CStr, hasher: &mut Hasher) -> std::io::Result<()> {
+    let own = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    hasher.update(name.to_bytes_with_nul());
+    hasher.update(&seal::identity(&own));
+    if FileType::from_raw_mode(own.st_mode) == FileType::Symlink
+        && let Ok(target) = statat(&folder, name, AtFlags::empty())
+    {
+        hasher.update(&seal::identity(&target));
     }
     Ok(())
 }

@@ -86,11 +86,33 @@ impl Look<'_> {
     }
 
     fn note(&mut self, below: &str, name: &[u8], stat: &Stat) {
-        let times = (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
-        let line = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mode, stat.st_nlink, times);
         self.hasher.update(below.as_bytes());
         self.hasher.update(name);
         // a name has no NUL
-        self.hasher.update(format!("\0{line:?}\n").as_bytes());
+        self.hasher.update(b"\0");
+        self.hasher.update(&identity(stat));
     }
+}
+
+/// Device, inode, size, mode, links and times: what cannot stay the same when a file is changed or exchanged.
+pub(super) fn identity(stat: &Stat) -> [u8; 72] {
+    let mut bytes = [0; 72];
+    let fields = [
+        i128::from(stat.st_dev),
+        i128::from(stat.st_ino),
+        i128::from(stat.st_size),
+        i128::from(stat.st_mode),
+        i128::from(stat.st_nlink),
+        i128::from(stat.st_mtime),
+        i128::from(stat.st_mtime_nsec),
+        i128::from(stat.st_ctime),
+        i128::from(stat.st_ctime_nsec),
+    ];
+    for (place, field) in bytes.chunks_exact_mut(8).zip(fields) {
+        // the low 64 bits: every field has no more
+        if let Some((low, _)) = field.to_le_bytes().split_first_chunk::<8>() {
+            place.copy_from_slice(low);
+        }
+    }
+    bytes
 }
