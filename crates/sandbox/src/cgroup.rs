@@ -7,6 +7,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -175,9 +176,24 @@ impl Cgroup {
         &self.report
     }
 
-    /// Takes a process in; its later children follow.
+    /// Files by which a new process enters by itself; none where the kernel has no such thing (version 2).
+    pub(crate) fn entries(&self) -> io::Result<Vec<OwnedFd>> {
+        let open = |folder: &PathBuf| OpenOptions::new().write(true).open(folder.join("tasks")).map(OwnedFd::from);
+        if self.report.version == 1 { self.folders.iter().map(open).collect() } else { Ok(Vec::new()) }
+    }
+
+    /// Takes a process in, or makes sure that it went in by itself; its later children follow.
     pub(crate) fn attach(&self, pid: i32) -> io::Result<()> {
-        self.folders.iter().try_for_each(|folder| put(&folder.join("cgroup.procs"), &pid.to_string()))
+        if self.report.version == 2 {
+            return put(&self.memory.join("cgroup.procs"), &pid.to_string());
+        }
+        for folder in &self.folders {
+            let inside = fs::read_to_string(folder.join("cgroup.procs"))?;
+            if !inside.lines().any(|line| line.parse() == Ok(pid)) {
+                return Err(io::Error::other(format!("`{}` does not hold the new process", folder.display())));
+            }
+        }
+        Ok(())
     }
 
     /// Kills everything inside at once where the kernel can.

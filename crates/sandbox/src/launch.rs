@@ -264,7 +264,10 @@ impl Tree {
         for reader in [&stdout, &stderr] {
             rustix::io::ioctl_fionbio(reader, true).map_err(setup)?;
         }
+        let entries = cgroup.as_ref().map_or_else(|| Ok(Vec::new()), Cgroup::entries);
+        let entries = entries.map_err(SandboxError::setup("opening the cgroup"))?;
         let launch = Launch {
+            entries: &entries,
             executable: init_executable()?.as_fd(),
             descriptors: [null.as_fd(), stdout_in.as_fd(), stderr_in.as_fd(), control_in.as_fd()],
             drop_to: host.drop.then_some(host.uid),

@@ -31,7 +31,12 @@ pub(crate) struct Launch<'a> {
     /// Host user and group to become first; none for an ordinary user, who keeps its own.
     pub(crate) drop_to: Option<u32>,
     pub(crate) namespaces: c_int,
+    /// Files that take in whoever writes `0` to them.
+    pub(crate) entries: &'a [OwnedFd],
 }
+
+/// Groups a process may enter by itself: memory, processes, processor.
+const ENTRIES_MAX: usize = 3;
 
 /// Shared between the launcher and its children while it is suspended.
 struct Shared {
@@ -39,6 +44,8 @@ struct Shared {
     descriptors: [RawFd; 4],
     drop_to: Option<u32>,
     namespaces: c_int,
+    /// -1 where there is none.
+    entries: [RawFd; ENTRIES_MAX],
     inner_stack: *mut c_void,
     argv: [*const libc::c_char; 2],
     envp: [*const libc::c_char; 1],
@@ -53,7 +60,12 @@ pub(crate) const INIT_NAME: &std::ffi::CStr = c"seaworthy-sandbox-init";
 pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::Error)> {
     let mut outer = vec![0u128; CHILD_STACK_BYTES / 16];
     let mut inner = vec![0u128; CHILD_STACK_BYTES / 16];
+    let mut entries = [-1; ENTRIES_MAX];
+    for (place, entry) in entries.iter_mut().zip(launch.entries) {
+        *place = entry.as_raw_fd();
+    }
     let mut shared = Shared {
+        entries,
         executable: launch.executable.as_raw_fd(),
         descriptors: launch.descriptors.map(|fd| fd.as_raw_fd()),
         drop_to: launch.drop_to,
@@ -131,6 +143,13 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
     // SAFETY: as in `drop_and_clone`; descriptors are a copy of the launcher's table, so closing is local.
     unsafe {
         let shared = &mut *argument.cast::<Shared>();
+        shared.stage = "entering the cgroup";
+        for entry in shared.entries.into_iter().filter(|entry| *entry >= 0) {
+            // a task that moves itself need not wait until no other is being forked, which takes milliseconds
+            if libc::write(entry, c"0".as_ptr().cast(), 1) != 1 {
+                return fail(shared);
+            }
+        }
         shared.stage = "capabilities";
         let mask = SETUP_CAPABILITIES.iter().fold(0u32, |mask, capability| mask | 1 << capability);
         if set_capabilities(mask) < 0 {
