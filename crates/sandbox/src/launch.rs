@@ -37,7 +37,20 @@ const HOST_ID_BASE: u32 = 0x4000_0000;
 const HOST_ID_NOBODY: u32 = 65534;
 
 /// Runs a step to its end and returns what came of it.
-pub fn run(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+pub fn run(spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+    let before = thread_cpu_us();
+    let mut outcome = run_tree(spec, cancel)?;
+    outcome.usage.launcher_cpu_us = thread_cpu_us().saturating_sub(before);
+    Ok(outcome)
+}
+
+/// Processor time of this thread.
+fn thread_cpu_us() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000).unwrap_or(0)
+}
+
+fn run_tree(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
     spec.check()?;
     if spec.profile == Profile::Landlock {
         return Err(Unsupported::one(

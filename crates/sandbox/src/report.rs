@@ -109,6 +109,9 @@ pub struct Usage {
     pub peak_memory_bytes: Option<u64>,
     /// User and system time of the tree.
     pub cpu_us: u64,
+    /// Processor time of the launcher's thread for it: preparing, watching, collecting.
+    #[serde(default)]
+    pub launcher_cpu_us: u64,
     /// Most tasks at once; unknown where the kernel does not count it.
     pub peak_processes: Option<u64>,
     /// From launch to the death of the tree.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::measure::{Measured, median, peak_memory_mb, timed};
 use super::peers;
-use super::workspace::{Body, Workspace, interpreter};
+use super::workspace::{Body, Workspace};
 use super::{Bench, Row};
 
 const STEPS: usize = 10;
@@ -44,7 +44,9 @@ pub(super) fn against_metaflow(bench: &Bench) -> Result<Vec<Row>, String> {
         .env("METAFLOW_HOME", ours.dir.join("metaflow"))
         .env("METAFLOW_DEFAULT_DATASTORE", "local")
         .env("METAFLOW_DEFAULT_METADATA", "local");
-    let (own, peer) = (interpreter()?, python.to_string_lossy().into_owned());
+    // both chains start an interpreter that sees no packages but its environment's: so does a fresh virtual environment
+    let bare = peers::python(bench, "bare", &[])?.to_string_lossy().into_owned();
+    let (own, peer) = (bare, python.to_string_lossy().into_owned());
     // both warm: bytecode written, environment unpacked
     timed(&mut ours.run()?)?;
     timed(&mut theirs)?;

@@ -19,6 +19,10 @@ pub(super) fn python(bench: &Bench, name: &str, packages: &[&str]) -> Result<Pat
     // an outdated or half-made environment; pip fails if it is still there and broken
     _ = std::fs::remove_dir_all(&folder);
     run(program("python3", &["-m", "venv", &folder.to_string_lossy()]))?;
+    if packages.is_empty() {
+        std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
+        return Ok(python);
+    }
     let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     run(program(&python, &[&install, packages].concat()))?;
     std::fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;

@@ -252,6 +252,7 @@ impl Shared {
     fn publish_files(&self) {
         while self.bell.wait() {
             while !self.bell.is_over() && self.publish_file().unwrap_or(false) {}
+            _ = self.flush_if_long(WAL_BYTES_MAX);
         }
     }
 
@@ -314,18 +315,18 @@ impl Shared {
             queue.finished.extend(tickets.into_iter().zip(outcomes));
             self.done.notify_all();
             drop(queue);
-            // others go on meanwhile; a flush that fails halts the handle, and the leaves are safe in the wal
-            _ = self.flush_if_long();
+            // the thread does it in time, unless there is none; a flush that fails halts the handle, and the leaves are safe
+            _ = self.flush_if_long(4 * WAL_BYTES_MAX);
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Starts the `wal` anew if it is long. Most files are synced before the lock is taken: apart from the checkpoint no
     /// file ever changes once it has its name.
-    fn flush_if_long(&self) -> Result<(), LogError> {
+    fn flush_if_long(&self, bytes_max: u64) -> Result<(), LogError> {
         let (early, size) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.wal_bytes <= WAL_BYTES_MAX || state.behind || self.flushing.swap(true, Ordering::SeqCst) {
+            if state.wal_bytes <= bytes_max || state.behind || self.flushing.swap(true, Ordering::SeqCst) {
                 return Ok(());
             }
             // what is not written cannot be synced; if this fails, the flush below finds the same fault
