@@ -19,7 +19,7 @@ use seaworthy_store::artifacts::{self, Artifacts, NewFile};
 use serde_json::json;
 
 use crate::environment::{
-    self, Environment, EnvironmentError, HostFiles, IndexSettings, Interpreter, Places, Provision, Requirements, Setting,
+    self, Bytecode, Compile, Environment, EnvironmentError, HostFiles, IndexSettings, Interpreter, Places, Provision, Requirements, Setting,
 };
 use crate::error::EngineError;
 
@@ -64,8 +64,19 @@ struct LockedPython {
     wheels: ArtifactRef,
     /// Unpacked, copied and hashed for the first step that really runs; after that only looked at.
     ready: Mutex<Option<Environment>>,
+    /// Compiled, or found compiled, for the first step that really runs.
+    compiled: Mutex<Compiled>,
     /// Whether a step was shown it.
     shown: AtomicBool,
+}
+
+/// What steps are spared of compiling.
+#[derive(Debug)]
+enum Compiled {
+    Untried,
+    All(Box<Bytecode>),
+    /// It failed, which was told; steps compile for themselves.
+    Nothing,
 }
 
 /// The environment `host`: its files are in the store, copied into a tree only if a step really runs.
@@ -80,6 +91,46 @@ impl LockedPython {
     /// A half-made environment is never kept, so what a panic left behind is whole.
     fn ready(&self) -> MutexGuard<'_, Option<Environment>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compiled(&self) -> MutexGuard<'_, Compiled> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the compiled files to `setting`, compiling them if nobody has: steps that wait here share one build.
+    ///
+    /// What was touched, in the cache or on the host, is refused; any other failure is told and costs the steps time, nothing else.
+    fn show_compiled(
+        &self,
+        environment: &Environment,
+        with: &Compile<'_>,
+        tell: &dyn Fn(&str),
+        setting: &mut Setting,
+    ) -> Result<(), EnvironmentError> {
+        let mut compiled = self.compiled();
+        if matches!(*compiled, Compiled::Untried) {
+            let found = Bytecode::known(environment, with).and_then(|known| match known {
+                Some(known) => Ok(known),
+                None => {
+                    tell("compiling the environment's Python, once");
+                    Bytecode::compile(environment, with)
+                }
+            });
+            *compiled = match found {
+                Ok(bytecode) => Compiled::All(Box::new(bytecode)),
+                Err(touched @ (EnvironmentError::Tampered { .. } | EnvironmentError::Changed { .. })) => return Err(touched),
+                // the step itself will end as cancelled
+                Err(_) if with.cancel.is_cancelled() => return Ok(()),
+                Err(error) => {
+                    tell(&format!("{error}; each step compiles what it imports"));
+                    Compiled::Nothing
+                }
+            };
+        }
+        match &*compiled {
+            Compiled::All(bytecode) => bytecode.show(setting),
+            Compiled::Untried | Compiled::Nothing => Ok(()),
+        }
     }
 }
 
@@ -123,6 +174,7 @@ fn python(workspace_dir: &Path, lock: &str, artifacts: &Artifacts, settings: &En
         interpreter,
         wheels: resolved.wheels_artifact,
         ready: Mutex::new(None),
+        compiled: Mutex::new(Compiled::Untried),
         shown: AtomicBool::new(false),
     };
     Ok(Resolved { digest: resolved.digest, from, kind: Kind::Python(Box::new(python)) })
@@ -204,6 +256,9 @@ impl Resolved {
                     descriptor.annotations.insert("tree".to_owned(), json!(environment.tree.dir_hash.hex()));
                     descriptor.annotations.insert("host".to_owned(), json!(environment.host.digest().hex()));
                 }
+                if let Compiled::All(bytecode) = &*python.compiled() {
+                    descriptor.annotations.insert("bytecode".to_owned(), json!(bytecode.artifact().digest.hex()));
+                }
                 descriptor
             }
             Kind::Host(host) => subject("environment", &host.manifest.reference()),
@@ -213,8 +268,14 @@ impl Resolved {
     }
 
     /// Mounts, links and variables that show it to a sandbox. For the first step, what is shown is unpacked or copied if need be, and hashed
-    /// in any case; for later ones it is hashed again if anybody touched it.
-    pub fn setting(&self, artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Setting, EngineError> {
+    /// in any case; for later ones it is hashed again if anybody touched it. `cancel` stops the compiling, `tell` hears of it.
+    pub fn setting(
+        &self,
+        artifacts: &Artifacts,
+        settings: &EnvironmentSettings,
+        cancel: &Cancel,
+        tell: &dyn Fn(&str),
+    ) -> Result<Setting, EngineError> {
         match &self.kind {
             Kind::Host(host) => host.setting(settings.places()).map_err(|e| failed(&e)),
             Kind::Python(python) => {
@@ -224,7 +285,11 @@ impl Resolved {
                     Some(environment) if environment.is_untouched().map_err(|e| failed(&e))? => environment,
                     touched => self.realise(python, artifacts, settings, touched.map(|environment| environment.host))?,
                 };
-                ready.insert(kept).setting().map_err(|e| failed(&e))
+                let environment = ready.insert(kept);
+                let mut setting = environment.setting().map_err(|e| failed(&e))?;
+                let with = Compile { artifacts, places: settings.places(), profile: settings.profile, cancel };
+                python.show_compiled(environment, &with, tell, &mut setting).map_err(|e| failed(&e))?;
+                Ok(setting)
             }
         }
     }
@@ -240,11 +305,14 @@ impl Resolved {
 
     /// Refuses an interpreter whose standard library, which alone is shown from the host itself, is not what was hashed. Thousands of
     /// files: about 10 ms, so it is asked once before a model is registered and once at the end of a run, and only if a step of this
-    /// environment has run.
+    /// environment has run. So are the compiled files, as many, besides the look before each step.
     pub fn check_interpreter(&self, settings: &EnvironmentSettings) -> Result<(), EngineError> {
         let Kind::Python(python) = &self.kind else { return Ok(()) };
         if !python.shown.load(Ordering::SeqCst) {
             return Ok(());
+        }
+        if let Compiled::All(bytecode) = &*python.compiled() {
+            bytecode.check().map_err(|e| failed(&e))?;
         }
         let path = &python.interpreter.path;
         let now = environment::find_interpreter_remembered(std::slice::from_ref(path), &settings.state_dir).map_err(|e| failed(&e))?;

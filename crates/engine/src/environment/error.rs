@@ -74,6 +74,12 @@ pub enum EnvironmentError {
         /// The first that was found.
         path: PathBuf,
     },
+    /// Python sources could not be compiled once for all steps.
+    #[error("could not compile the environment's Python: {reason}")]
+    Compile {
+        /// Why, with the last lines of the compiler if it spoke.
+        reason: String,
+    },
     /// The operating system said no.
     #[error("could not {what} `{}`: {source}", .path.display())]
     Io {
@@ -109,6 +115,7 @@ impl EnvironmentError {
             Self::Offline { .. } => "environment/offline",
             Self::Tampered { .. } => "environment/tampered",
             Self::Changed { .. } => "environment/changed",
+            Self::Compile { .. } => "environment/compile",
             Self::Io { .. } => "environment/io",
             Self::Store(error) => error.code(),
             Self::Sandbox(error) => error.code(),
@@ -132,6 +139,7 @@ impl EnvironmentError {
                 format!("find out who changed it, then delete it (`chmod -R u+w`, `rm -r` on `{}`): it is made again", path.display())
             }
             Self::Changed { .. } => "run again when nobody changes the host's programs and libraries".to_owned(),
+            Self::Compile { .. } => "nothing need be done: each step compiles what it imports, which takes longer".to_owned(),
             Self::Io { .. } => "check permissions and free space of the cache folder".to_owned(),
             Self::Store(error) => error.hint().to_string(),
             Self::Sandbox(error) => error.hint().to_string(),

@@ -10,13 +10,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use seaworthy_core::artifact::Manifest;
+use seaworthy_core::artifact::{Manifest, ManifestEntry};
 use seaworthy_core::digest::Digest;
 use seaworthy_sandbox::{ClosureFile, Mount, host_closure, interpreter_closure};
 use seaworthy_store::artifacts::{NewFile, hash_files};
 
 use super::error::EnvironmentError;
-use super::host_tree::{HostTree, Places, Wanted};
+use super::host_tree::{Kept, Places, SealedTree, Source, Wanted};
 use super::interpreter::Interpreter;
 use super::memo::manifest_remembered;
 use super::setting::{Setting, folder_mount, variables};
@@ -27,7 +27,7 @@ const DEPTH_MAX: usize = 8;
 /// The environment `host`, or the host's part of a Python environment.
 #[derive(Debug)]
 pub struct HostFiles {
-    tree: HostTree,
+    tree: SealedTree,
     digest: Digest,
     /// The standard library, and what hides parts of it.
     over: Vec<ClosureFile>,
@@ -38,7 +38,7 @@ impl HostFiles {
     pub fn plain(closure: &[ClosureFile], manifest: Manifest, places: Places<'_>) -> Result<Self, EnvironmentError> {
         let files = closure.iter().filter(|file| !file.is_dir);
         let sources = files.map(|file| Ok((name_of(&file.target)?, file.source.clone()))).collect::<Result<_, EnvironmentError>>()?;
-        Self::shown(Wanted { manifest, sources, empty: BTreeSet::new() }, Vec::new(), places)
+        Self::shown(Wanted { manifest, empty: BTreeSet::new() }, &sources, Vec::new(), places)
     }
 
     /// Loader, C and C++ runtime, a shell and small programs, with an interpreter and the libraries of its extension modules.
@@ -49,12 +49,19 @@ impl HostFiles {
         let manifest = manifest_remembered(&sources, places.state_dir, || hash(&sources))?;
         let empty =
             over.iter().filter(|file| file.source == interpreter.stdlib).map(|file| name_of(&file.target)).collect::<Result<_, _>>()?;
-        Self::shown(Wanted { manifest, sources, empty }, over, places)
+        Self::shown(Wanted { manifest, empty }, &sources, over, places)
     }
 
-    fn shown(wanted: Wanted, over: Vec<ClosureFile>, places: Places<'_>) -> Result<Self, EnvironmentError> {
+    fn shown(wanted: Wanted, sources: &Sources, over: Vec<ClosureFile>, places: Places<'_>) -> Result<Self, EnvironmentError> {
         let digest = wanted.digest();
-        Ok(Self { tree: HostTree::open(wanted, places)?, digest, over })
+        let fetch = |entry: &ManifestEntry| {
+            let path = sources.get(&entry.name).ok_or_else(|| EnvironmentError::Changed { path: Path::new("/").join(&entry.name) })?;
+            let file = File::open(path).map_err(EnvironmentError::io("open", path))?;
+            Ok(Source { file, path: path.clone() })
+        };
+        let tree = SealedTree::open(wanted, &Kept { places, kind: "host", name: digest, fetch: &fetch })?;
+        tree.refuse_noexec()?;
+        Ok(Self { tree, digest, over })
     }
 
     /// Names the files and their places.

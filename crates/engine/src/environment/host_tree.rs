@@ -1,11 +1,12 @@
-//! The host's files as one folder of ours: a step is shown this copy, a mount for each top-level name, and never the host's own files.
+//! Files as one folder of ours: of the host's a step is shown this copy, a mount for each top-level name, and never the host's own; of
+//! compiled Python it is shown the copy of what the store has.
 //!
-//! in: what the tree must hold and where the host has it; out: [`HostTree`]: open folders whose bytes were verified in this process.
-//! Layout: `CACHE/host/<name>/usr/bin/…`; files 0555 or 0444, folders 0555, some of them empty: there a sandbox mounts something else.
+//! in: what the tree must hold and who has it; out: [`SealedTree`]: open folders whose bytes were verified in this process.
+//! Layout: `CACHE/<kind>/<name>/usr/bin/…`; files 0555 or 0444, folders 0555, some of them empty: there a sandbox mounts something else.
 //! **Invariant:** what is shown hashes to the manifest: all of it is hashed before the first use in a process, or has the seal under which
 //! it was hashed before; and it has that seal again before every step.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -38,10 +39,28 @@ pub struct Places<'a> {
 pub(super) struct Wanted {
     /// Names, digests, modes.
     pub(super) manifest: Manifest,
-    /// Where the host has each of them.
-    pub(super) sources: BTreeMap<String, PathBuf>,
     /// Empty folders for other mounts.
     pub(super) empty: BTreeSet<String>,
+}
+
+type Fetch<'a> = &'a dyn Fn(&ManifestEntry) -> Result<Source, EnvironmentError>;
+
+/// Where a tree is kept, and who has its bytes.
+pub(super) struct Kept<'a> {
+    pub(super) places: Places<'a>,
+    /// The folder of the cache.
+    pub(super) kind: &'static str,
+    /// Names the tree in it.
+    pub(super) name: Digest,
+    /// Opens one file, to be copied.
+    pub(super) fetch: Fetch<'a>,
+}
+
+/// A file to be copied.
+pub(super) struct Source {
+    pub(super) file: File,
+    /// For messages.
+    pub(super) path: PathBuf,
 }
 
 impl Wanted {
@@ -71,7 +90,7 @@ impl Wanted {
 
 /// A verified copy.
 #[derive(Debug)]
-pub(super) struct HostTree {
+pub(super) struct SealedTree {
     wanted: Wanted,
     place: PathBuf,
     root: OwnedFd,
@@ -79,16 +98,16 @@ pub(super) struct HostTree {
     seal: Mutex<Seal>,
 }
 
-impl HostTree {
+impl SealedTree {
     /// Finds the tree in the cache, or copies it there.
-    pub(super) fn open(wanted: Wanted, places: Places<'_>) -> Result<Self, EnvironmentError> {
-        let host = places.cache_dir.join("host");
-        make_private(&host)?;
-        let name = wanted.digest();
-        let place = host.join(name.hex());
+    pub(super) fn open(wanted: Wanted, kept: &Kept<'_>) -> Result<Self, EnvironmentError> {
+        let (places, name) = (kept.places, kept.name);
+        let folder = places.cache_dir.join(kept.kind);
+        make_private(&folder)?;
+        let place = folder.join(name.hex());
         if std::fs::symlink_metadata(&place).is_err() {
-            let new = host.join(format!("new-{}", random_name(&host)?));
-            let built = build(&wanted, &new).and_then(|()| put_in_place(&new, &place));
+            let new = folder.join(format!("new-{}", random_name(&folder)?));
+            let built = build(&wanted, kept.fetch, &new).and_then(|()| put_in_place(&new, &place));
             if built.is_err() {
                 // the first fault is the one to tell; what is left behind has a name that nobody looks up
                 let _ = remove_checkout(&new);
@@ -96,7 +115,6 @@ impl HostTree {
             built?;
         }
         let root = open_cached(&place, &place)?;
-        refuse_noexec(&root, &place)?;
         let now = seal(&root, &place)?;
         if recall_tree(places.state_dir, &name) != Some(now.digest) {
             let (hashed, verified) = hashed(&wanted, &place)?;
@@ -124,7 +142,25 @@ impl HostTree {
         Ok(())
     }
 
-    /// The tree for one sandbox, [checked](Self::check).
+    /// A step could read its shell there, but not execute it.
+    pub(super) fn refuse_noexec(&self) -> Result<(), EnvironmentError> {
+        let system = fstatvfs(&self.root).map_err(EnvironmentError::os("examine", &self.place))?;
+        if system.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+            let reason = "its file system is mounted `noexec`; set XDG_CACHE_HOME to another";
+            let cause = std::io::Error::new(std::io::ErrorKind::PermissionDenied, reason);
+            return Err(EnvironmentError::io("execute programs from", &self.place)(cause));
+        }
+        Ok(())
+    }
+
+    /// The tree as one mount without programs, [checked](Self::check).
+    pub(super) fn mount(&self, target: &str) -> Result<Mount, EnvironmentError> {
+        self.check()?;
+        let source = self.root.try_clone().map_err(EnvironmentError::io("open", &self.place))?;
+        Ok(Mount { source, target: target.to_owned(), exec: false })
+    }
+
+    /// A mount for each top-level folder, [checked](Self::check).
     pub(super) fn mounts(&self) -> Result<Vec<Mount>, EnvironmentError> {
         self.check()?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -152,14 +188,13 @@ fn hashed(wanted: &Wanted, place: &Path) -> Result<(OwnedFd, Seal), EnvironmentE
     }
 }
 
-/// Copies the host's files into the new folder `new`; one that is no longer what the manifest says stops it.
-fn build(wanted: &Wanted, new: &Path) -> Result<(), EnvironmentError> {
+/// Copies the files into the new folder `new`; one that is no longer what the manifest says stops it.
+fn build(wanted: &Wanted, fetch: Fetch<'_>, new: &Path) -> Result<(), EnvironmentError> {
     make_private(new)?;
     let mut made = BTreeSet::new();
     for entry in wanted.manifest.entries() {
-        let source = wanted.sources.get(&entry.name).ok_or_else(|| EnvironmentError::Changed { path: Path::new("/").join(&entry.name) })?;
         make_parents(new, &entry.name, &mut made)?;
-        copy_file(source, &new.join(&entry.name), entry)?;
+        copy_file(fetch(entry)?, &new.join(&entry.name), entry)?;
     }
     for folder in wanted.folders() {
         if made.insert(folder.clone()) {
@@ -170,29 +205,19 @@ fn build(wanted: &Wanted, new: &Path) -> Result<(), EnvironmentError> {
     for folder in made.iter().rev() {
         close_folder(&new.join(folder))?;
     }
+    close_folder(new)?;
     settle();
     Ok(())
 }
 
-fn copy_file(source: &Path, path: &Path, entry: &ManifestEntry) -> Result<(), EnvironmentError> {
-    let mut reader = File::open(source).map_err(EnvironmentError::io("open", source))?;
+fn copy_file(source: Source, path: &Path, entry: &ManifestEntry) -> Result<(), EnvironmentError> {
+    let Source { file: mut reader, path: source } = source;
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(EnvironmentError::io("create", path))?;
     let mut hasher = Hasher::new();
-    copy(&mut reader, &mut out, &mut hasher).map_err(EnvironmentError::io("copy", source))?;
+    copy(&mut reader, &mut out, &mut hasher).map_err(EnvironmentError::io("copy", &source))?;
     if hasher.finish() != entry.digest {
-        return Err(EnvironmentError::Changed { path: source.to_path_buf() });
+        return Err(EnvironmentError::Changed { path: source });
     }
     let mode = if entry.mode & 0o100 == 0 { 0o444 } else { 0o555 };
     out.set_permissions(Permissions::from_mode(mode)).map_err(EnvironmentError::io("set the mode of", path))
-}
-
-/// A step could read its shell there, but not execute it.
-fn refuse_noexec(root: &OwnedFd, place: &Path) -> Result<(), EnvironmentError> {
-    let system = fstatvfs(root).map_err(EnvironmentError::os("examine", place))?;
-    if system.f_flag.contains(StatVfsMountFlags::NOEXEC) {
-        let cause =
-            std::io::Error::new(std::io::ErrorKind::PermissionDenied, "its file system is mounted `noexec`; set XDG_CACHE_HOME to another");
-        return Err(EnvironmentError::io("execute programs from", place)(cause));
-    }
-    Ok(())
 }

@@ -99,6 +99,16 @@ pub(super) fn remember_tree(memo_dir: &Path, name: &Digest, seal: &Digest) -> Re
     remember(memo_dir, &tree_place(memo_dir, name), seal)
 }
 
+/// The artifact that was compiled for `name`.
+pub(super) fn recall_bytecode(memo_dir: &Path, name: &Digest) -> Option<Digest> {
+    recall(&memo_dir.join(format!("bytecode-{}", name.hex())))
+}
+
+/// Keeps which artifact was just compiled for `name`.
+pub(super) fn remember_bytecode(memo_dir: &Path, name: &Digest, artifact: &Digest) -> Result<(), EnvironmentError> {
+    remember(memo_dir, &memo_dir.join(format!("bytecode-{}", name.hex())), artifact)
+}
+
 fn tree_place(memo_dir: &Path, name: &Digest) -> PathBuf {
     memo_dir.join(format!("tree-{}", name.hex()))
 }
@@ -135,7 +145,7 @@ fn remember_bytes(memo_dir: &Path, place: &Path, bytes: &[u8]) -> Result<(), Env
 }
 
 /// What the file system says about every file that the digest covers.
-fn signature(interpreter: &Interpreter) -> std::io::Result<Digest> {
+pub(super) fn signature(interpreter: &Interpreter) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new();
     hasher.update(format!("{:?} {} {}\n", interpreter.version, interpreter.abi_tag, interpreter.platform).as_bytes());
     for file in std::iter::once(&interpreter.path).chain(&interpreter.libpython) {

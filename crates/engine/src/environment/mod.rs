@@ -3,9 +3,10 @@
 //! in: a lock file with hashes, an interpreter of this machine; out: [`Environment`]: mounts, links and variables for the sandbox, and the digests that the attestation names.
 //! `requirements` reads the lock, `interpreter` finds Python, `provision` gets the wheels into the store, `wheel` and `unpack` make a tree of
 //! them, `cache` keeps and re-hashes it, `host` and `host_tree` copy what is needed of the host, `seal` tells whether a tree was touched,
-//! `setting` shows all of it to a sandbox.
+//! `bytecode` compiles Python once, `setting` shows all of it to a sandbox.
 //! **Invariant:** no code of a wheel runs before a step imports it; nothing is taken that the lock does not name by hash.
 
+mod bytecode;
 mod cache;
 mod digest;
 mod error;
@@ -23,6 +24,7 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
+pub use bytecode::{Bytecode, Compile};
 pub use cache::StoredWheel;
 pub use digest::{LAYOUT, environment_digest};
 pub use error::EnvironmentError;

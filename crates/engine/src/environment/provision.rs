@@ -319,12 +319,15 @@ fn argv(interpreter: &Interpreter, pip: &Path, index: &IndexSettings) -> Vec<Str
     argv
 }
 
-/// The last lines that pip said, without control characters.
+/// How pip ended, and the last lines that it said.
 fn failure(outcome: &Outcome) -> String {
-    let said = String::from_utf8_lossy(&outcome.stderr.bytes).into_owned();
-    let lines: Vec<String> = said.lines().filter(|line| !line.trim().is_empty()).map(shown).collect();
-    let last = lines.iter().skip(lines.len().saturating_sub(4)).cloned().collect::<Vec<_>>().join(" | ");
-    format!("pip ended with {:?}: {last}", outcome.exit)
+    format!("pip ended with {:?}: {}", outcome.exit, last_lines(&outcome.stderr.bytes))
+}
+
+/// What a program said last, without control characters.
+pub(super) fn last_lines(said: &[u8]) -> String {
+    let lines: Vec<String> = String::from_utf8_lossy(said).lines().filter(|line| !line.trim().is_empty()).map(shown).collect();
+    lines.iter().skip(lines.len().saturating_sub(4)).cloned().collect::<Vec<_>>().join(" | ")
 }
 
 /// The lock in a folder of its own, removed afterwards.

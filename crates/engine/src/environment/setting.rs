@@ -1,7 +1,8 @@
 //! What a sandbox needs to run Python in an environment: mounts, links, variables.
 //!
 //! in: an interpreter, an unpacked tree; out: [`Setting`].
-//! **Invariant:** of the interpreter a step sees what its digest covers: binary, libpython, standard library with site-packages hidden; `__pycache__` is never read, because PYTHONPYCACHEPREFIX leads elsewhere.
+//! **Invariant:** of the interpreter a step sees what its digest covers: binary, libpython, standard library with site-packages hidden; `__pycache__` is
+//! never read, because PYTHONPYCACHEPREFIX leads nowhere, or to what `bytecode` compiled.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -16,7 +17,7 @@ use super::interpreter::Interpreter;
 use super::provision::Environment;
 
 /// Where the unpacked wheels are seen.
-const PACKAGES: &str = "/env/site-packages";
+pub(super) const PACKAGES: &str = "/env/site-packages";
 /// Where `python` is found.
 const BIN: &str = "/env/bin";
 

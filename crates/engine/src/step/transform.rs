@@ -21,6 +21,7 @@ use serde_json::json;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
+use crate::progress::StepState;
 use crate::resume::StagedOutput;
 use crate::runtime::Resolved;
 use crate::step::{BodyContext, BodyOutcome};
@@ -68,7 +69,8 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
         ("TMPDIR".to_owned(), "/tmp".to_owned()),
         ("TZ".to_owned(), "UTC".to_owned()),
     ]);
-    let setting = environment.setting(&context.engine.artifacts, &context.engine.settings.environments)?;
+    let tell = |what: &str| context.run.tell(context.id, StepState::Running, what);
+    let setting = environment.setting(&context.engine.artifacts, &context.engine.settings.environments, &context.run.cancel, &tell)?;
     env.extend(setting.env);
     let mut mounts = setting.mounts;
     let mut names = BTreeSet::new();

@@ -10,7 +10,7 @@ use seaworthy_engine::environment::{
 use seaworthy_sandbox::{Cancel, Exit, Limits, Outcome, Profile, Spec};
 use seaworthy_store::artifacts::{Artifacts, remove_checkout};
 
-const SIX: &str = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
+pub(crate) const SIX: &str = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
 
 /// A folder that is gone afterwards.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -34,13 +34,13 @@ pub(crate) fn init() {
     seaworthy_sandbox::init_from(Path::new(env!("CARGO_BIN_EXE_engine-probe")));
 }
 
-fn interpreter() -> Interpreter {
+pub(crate) fn interpreter() -> Interpreter {
     init();
     let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("python3")).collect();
     find_interpreter(&candidates).unwrap()
 }
 
-fn index() -> IndexSettings {
+pub(crate) fn index() -> IndexSettings {
     let ca = PathBuf::from("/etc/ssl/certs/ca-certificates.crt");
     IndexSettings { ca_file: ca.is_file().then_some(ca), ..IndexSettings::default() }
 }

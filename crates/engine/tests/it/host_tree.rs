@@ -10,7 +10,7 @@ use seaworthy_core::artifact::Manifest;
 use seaworthy_core::workflow::model::EnvironmentSource;
 use seaworthy_engine::environment::{EnvironmentError, HostFiles, IndexSettings, Places, Setting};
 use seaworthy_engine::runtime::{self, EnvironmentSettings};
-use seaworthy_sandbox::{ClosureFile, Exit, Mount, Profile, host_closure};
+use seaworthy_sandbox::{Cancel, ClosureFile, Exit, Mount, Profile, host_closure};
 use seaworthy_store::artifacts::{Artifacts, NewFile, hash_files};
 
 use crate::environment::{Folder, init, run, said, write};
@@ -220,7 +220,7 @@ fn wheels_touched_between_two_steps_are_hashed_again() {
     let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
     let source = EnvironmentSource::Python("none.lock".to_owned());
     let resolved = runtime::resolve("py", Some(&source), &folder.0, &artifacts, &settings).unwrap();
-    let setting = || resolved.setting(&artifacts, &settings);
+    let setting = || resolved.setting(&artifacts, &settings, &Cancel::new(), &|_| {});
     let import = |setting: Setting| said(&run(setting, &["python", "-c", "import evil"]));
     assert!(import(setting().unwrap()).contains("No module named 'evil'"));
     let packages = folder.0.join("cache/envs").join(resolved.digest.hex()).join("site-packages");

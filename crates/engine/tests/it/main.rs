@@ -7,6 +7,7 @@
     reason = "tests fail by panicking, and set up their own files"
 )]
 
+mod bytecode;
 mod environment;
 mod example_data;
 mod example_gates;
