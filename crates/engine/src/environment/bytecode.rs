@@ -217,7 +217,7 @@ fn limits() -> Limits {
     Limits {
         memory_bytes: 2048 * MIB,
         cpu_milli: None,
-        processes: 8,
+        processes: 64,
         disk_bytes: 1024 * MIB,
         timeout: Duration::from_secs(600),
         log_bytes: 64 * 1024,
