@@ -3,7 +3,6 @@
 //! in: a name and the settings' table; out: [`Resolved`]: a digest for the pin, descriptors for provenance, mounts for the sandbox.
 //! **Invariant:** what a step sees is what the digest covers. OCI images are refused until the release that unpacks them.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,8 +13,7 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
 use seaworthy_core::workflow::model::EnvironmentSource;
 use seaworthy_sandbox::{Cancel, ClosureFile, Profile};
-use seaworthy_store::StoreError;
-use seaworthy_store::artifacts::{self, Artifacts, NewFile};
+use seaworthy_store::artifacts::Artifacts;
 use serde_json::json;
 
 use crate::environment::{
@@ -196,44 +194,25 @@ fn provision<'a>(
 /// The host closure is an artifact like any other: its files are in the store, so that a chain can show them.
 fn host(artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolved, EngineError> {
     let closure = seaworthy_sandbox::host_closure().map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
-    let stored = |digest: &Digest| artifacts.manifest(digest).is_ok();
-    let digest = environment::host_files_remembered(&closure, &settings.state_dir, stored, || store_host(artifacts, &closure))
-        .map_err(|e: HostFault| e.0)?;
-    let manifest = artifacts.manifest(&digest).map_err(|e| unreadable_host(&e))?;
+    let manifest = environment::closure_manifest(&closure, &settings.state_dir).map_err(|e| failed(&e))?;
+    let digest = manifest.reference().digest;
+    if artifacts.manifest(&digest).is_err() {
+        let files = environment::closure_files(&closure).map_err(|e| failed(&e))?;
+        let (_, stored) = artifacts.put_files(files).map_err(|e| EngineError::internal("store/put", e))?;
+        if stored.digest != digest {
+            return Err(changed("the host's programs changed while they were stored"));
+        }
+    }
     Ok(Resolved {
-        digest: manifest.reference().digest,
+        digest,
         from: "the host's loader, C library, shell and coreutils".to_owned(),
         kind: Kind::Host(Box::new(HostClosure { closure, manifest, ready: Mutex::new(None) })),
     })
 }
 
-/// Hashes the closure's files, and stores them if this store has never seen them.
-fn store_host(artifacts: &Artifacts, closure: &[ClosureFile]) -> Result<Digest, HostFault> {
-    let open = || closure.iter().filter(|file| !file.is_dir).map(open_file).collect::<std::io::Result<Vec<NewFile>>>();
-    let refused = |e: StoreError| HostFault(unreadable_host(&e));
-    let (_, artifact) = artifacts::hash_files(open()?).map_err(refused)?;
-    if !artifacts.contains(&artifact.digest) {
-        artifacts.put_files(open()?).map_err(refused)?;
-    }
-    Ok(artifact.digest)
-}
-
-/// Why the host's files could not be read or kept.
-struct HostFault(EngineError);
-
-impl From<std::io::Error> for HostFault {
-    fn from(cause: std::io::Error) -> Self {
-        Self(unreadable_host(&cause))
-    }
-}
-
-fn unreadable_host(cause: &dyn std::fmt::Display) -> EngineError {
-    EngineError::configuration("environment/host", cause.to_string(), "the host's own programs must be readable")
-}
-
-fn open_file(file: &ClosureFile) -> std::io::Result<NewFile> {
-    let name = file.target.to_string_lossy().trim_start_matches('/').to_owned();
-    Ok(NewFile { name, file: File::open(&file.source)?, executable: true })
+/// Nothing to compare with is no success.
+fn never_shown() -> EngineError {
+    EngineError::internal("environment/missing", "no step was shown this environment")
 }
 
 fn changed(message: &str) -> EngineError {
@@ -281,11 +260,15 @@ impl Resolved {
             Kind::Python(python) => {
                 python.shown.store(true, Ordering::SeqCst);
                 let mut ready = python.ready();
-                let kept = match ready.take() {
-                    Some(environment) if environment.is_untouched().map_err(|e| failed(&e))? => environment,
-                    touched => self.realise(python, artifacts, settings, touched.map(|environment| environment.host))?,
+                // what other steps were shown stays known whatever comes of this: their ends are compared with it
+                let (untouched, host) = match &*ready {
+                    Some(environment) => (environment.is_untouched().map_err(|e| failed(&e))?, Some(environment.host.clone())),
+                    None => (false, None),
                 };
-                let environment = ready.insert(kept);
+                if !untouched {
+                    *ready = Some(self.realise(python, artifacts, settings, host)?);
+                }
+                let environment = ready.as_ref().ok_or_else(never_shown)?;
                 let mut setting = environment.setting().map_err(|e| failed(&e))?;
                 let with = Compile { artifacts, places: settings.places(), profile: settings.profile, cancel };
                 python.show_compiled(environment, &with, tell, &mut setting).map_err(|e| failed(&e))?;
@@ -297,8 +280,8 @@ impl Resolved {
     /// Refuses what a step made if the copies that it was shown are not what was hashed: somebody changed the cache while it ran.
     pub fn check_files(&self) -> Result<(), EngineError> {
         let checked = match &self.kind {
-            Kind::Host(host) => host.ready().as_ref().map_or(Ok(()), HostFiles::check),
-            Kind::Python(python) => python.ready().as_ref().map_or(Ok(()), |environment| environment.host.check()),
+            Kind::Host(host) => host.ready().as_ref().ok_or_else(never_shown)?.check(),
+            Kind::Python(python) => python.ready().as_ref().ok_or_else(never_shown)?.host.check(),
         };
         checked.map_err(|e| failed(&e))
     }

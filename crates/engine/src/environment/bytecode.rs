@@ -3,7 +3,7 @@
 //! in: an [`Environment`], the store, the folders of this user; out: [`Bytecode`]: a checked tree of `.pyc` files, an artifact of the store.
 //! Layout: `CACHE/bytecode/<artifact digest>/<path of the source>.cpython-3N.pyc`, seen at `/env/pycache`.
 //! **Invariant:** what is shown was compiled in a sandbox that sees the interpreter and the packages and nothing else, from files that were
-//! hashed before and untouched afterwards. Which artifact that was is remembered where trust files live; its bytes are never believed.
+//! hashed before and untouched afterwards. Which artifact that was is remembered in the state of this user, where no step writes; its bytes are never believed.
 //!
 //! The files are of the kind `unchecked-hash`: the interpreter asks for neither time nor bytes of a source. Times are those of unpacking,
 //! different for every copy; and sources are named by the very digests that name what is compiled, so there is nothing to check.

@@ -36,8 +36,7 @@ pub struct HostFiles {
 impl HostFiles {
     /// The files of `closure` that are no folders: what `manifest` says of them is what a step will see.
     pub fn plain(closure: &[ClosureFile], manifest: Manifest, places: Places<'_>) -> Result<Self, EnvironmentError> {
-        let files = closure.iter().filter(|file| !file.is_dir);
-        let sources = files.map(|file| Ok((name_of(&file.target)?, file.source.clone()))).collect::<Result<_, EnvironmentError>>()?;
+        let sources = plain_sources(closure)?;
         Self::shown(Wanted { manifest, empty: BTreeSet::new() }, &sources, Vec::new(), places)
     }
 
@@ -46,7 +45,7 @@ impl HostFiles {
         let mut closure = host_closure()?;
         closure.extend(interpreter_closure(&interpreter.path)?);
         let (sources, over) = spread(closure, &interpreter.stdlib)?;
-        let manifest = manifest_remembered(&sources, places.state_dir, || hash(&sources))?;
+        let manifest = manifest_remembered("python", &sources, places.state_dir, || hash(open(&sources, is_executable)?))?;
         let empty =
             over.iter().filter(|file| file.source == interpreter.stdlib).map(|file| name_of(&file.target)).collect::<Result<_, _>>()?;
         Self::shown(Wanted { manifest, empty }, &sources, over, places)
@@ -131,12 +130,33 @@ fn name_of(target: &Path) -> Result<String, EnvironmentError> {
     Ok(name.trim_start_matches('/').to_owned())
 }
 
-fn hash(sources: &Sources) -> Result<Manifest, EnvironmentError> {
-    let open = |(name, path): (&String, &PathBuf)| -> io::Result<NewFile> {
-        let file = File::open(path)?;
-        let executable = file.metadata()?.permissions().mode() & 0o111 != 0;
-        Ok(NewFile { name: name.clone(), file, executable })
+/// What the environment `host` shows: every file of `closure` as a program. Its digest is the pin.
+pub fn closure_manifest(closure: &[ClosureFile], state_dir: &Path) -> Result<Manifest, EnvironmentError> {
+    manifest_remembered("host", &plain_sources(closure)?, state_dir, || hash(closure_files(closure)?))
+}
+
+/// The same files, opened for the store.
+pub fn closure_files(closure: &[ClosureFile]) -> Result<Vec<NewFile>, EnvironmentError> {
+    open(&plain_sources(closure)?, |_| Ok(true))
+}
+
+fn plain_sources(closure: &[ClosureFile]) -> Result<Sources, EnvironmentError> {
+    let files = closure.iter().filter(|file| !file.is_dir);
+    files.map(|file| Ok((name_of(&file.target)?, file.source.clone()))).collect()
+}
+
+fn is_executable(file: &File) -> io::Result<bool> {
+    Ok(file.metadata()?.permissions().mode() & 0o111 != 0)
+}
+
+fn open(sources: &Sources, executable: impl Fn(&File) -> io::Result<bool>) -> Result<Vec<NewFile>, EnvironmentError> {
+    let open = |(name, path): (&String, &PathBuf)| {
+        let opened = File::open(path).and_then(|file| Ok(NewFile { name: name.clone(), executable: executable(&file)?, file }));
+        opened.map_err(EnvironmentError::io("open", path))
     };
-    let opened = sources.iter().map(|source| open(source).map_err(EnvironmentError::io("open", source.1)));
-    Ok(hash_files(opened.collect::<Result<_, _>>()?)?.0)
+    sources.iter().map(open).collect()
+}
+
+fn hash(files: Vec<NewFile>) -> Result<Manifest, EnvironmentError> {
+    Ok(hash_files(files)?.0)
 }

@@ -1,6 +1,6 @@
 //! Remembers digests of files that have not been touched: an interpreter's, the host's, and those of our own copies of them.
 //!
-//! in: files, a folder of the user's state (where trust files live: who can write there decides more than this); out: their digest.
+//! in: files, a folder of the user's state (with what he has seen of logs; no step writes there); out: their digest.
 //! **Invariant:** a remembered digest is used only if every file still has the device, inode, size, mode and times (ctime too, which no
 //! program can set) that it had before and after it was hashed.
 
@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::digest::{Digest, Hasher};
-use seaworthy_sandbox::ClosureFile;
 
 use super::cache::{make_private, random_name};
 use super::error::EnvironmentError;
@@ -42,34 +41,16 @@ pub fn find_interpreter_remembered(candidates: &[PathBuf], memo_dir: &Path) -> R
     })
 }
 
-/// What `hash` finds of the closure's files, or what it found when last they were as they are now and `holds` still takes it.
-pub fn host_files_remembered<E: From<std::io::Error>>(
-    closure: &[ClosureFile],
-    memo_dir: &Path,
-    holds: impl FnOnce(&Digest) -> bool,
-    hash: impl FnOnce() -> Result<Digest, E>,
-) -> Result<Digest, E> {
-    let before = closure_signature(closure)?;
-    let place = memo_dir.join(format!("host-{}", before.hex()));
-    if let Some(known) = recall(&place).filter(holds) {
-        return Ok(known);
-    }
-    let digest = hash()?;
-    if closure_signature(closure)? == before {
-        // not remembering costs time, nothing else
-        let _ = remember(memo_dir, &place, &digest);
-    }
-    Ok(digest)
-}
-
-/// What `hash` finds of the files of `sources`, or what it found when last they were as they are now.
+/// What `hash` finds of the files of `sources`, or what it found when last they were as they are now. `kind` names how it looks at them.
 pub(super) fn manifest_remembered(
+    kind: &str,
     sources: &BTreeMap<String, PathBuf>,
     memo_dir: &Path,
     hash: impl FnOnce() -> Result<Manifest, EnvironmentError>,
 ) -> Result<Manifest, EnvironmentError> {
     let sign = || {
         let mut hasher = Hasher::new();
+        hasher.update(format!("{kind}\n").as_bytes());
         for (name, source) in sources {
             hasher.update(format!("{name} from\n").as_bytes());
             note(source, &mut hasher).map_err(EnvironmentError::io("examine", source))?;
@@ -120,15 +101,6 @@ pub(super) fn is_unchanged(interpreter: &Interpreter, memo_dir: &Path) -> bool {
 
 fn recall(place: &Path) -> Option<Digest> {
     fs::read_to_string(place).ok()?.trim().parse().ok()
-}
-
-fn closure_signature(closure: &[ClosureFile]) -> std::io::Result<Digest> {
-    let mut hasher = Hasher::new();
-    for file in closure.iter().filter(|file| !file.is_dir) {
-        hasher.update(format!("{} from\n", file.target.display()).as_bytes());
-        note(&file.source, &mut hasher)?;
-    }
-    Ok(hasher.finish())
 }
 
 fn remember(memo_dir: &Path, place: &Path, digest: &Digest) -> Result<(), EnvironmentError> {
@@ -194,11 +166,11 @@ fn note(path: &Path, hasher: &mut Hasher) -> std::io::Result<()> {
 fn note_at(folder: impl AsFd, name: &CStr, hasher: &mut Hasher) -> std::io::Result<()> {
     let own = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
     hasher.update(name.to_bytes_with_nul());
-    hasher.update(&seal::identity(&own));
+    seal::identify(&own, hasher);
     if FileType::from_raw_mode(own.st_mode) == FileType::Symlink
         && let Ok(target) = statat(&folder, name, AtFlags::empty())
     {
-        hasher.update(&seal::identity(&target));
+        seal::identify(&target, hasher);
     }
     Ok(())
 }

@@ -90,29 +90,19 @@ impl Look<'_> {
         self.hasher.update(name);
         // a name has no NUL
         self.hasher.update(b"\0");
-        self.hasher.update(&identity(stat));
+        identify(stat, &mut self.hasher);
     }
 }
 
 /// Device, inode, size, mode, links and times: what cannot stay the same when a file is changed or exchanged.
-pub(super) fn identity(stat: &Stat) -> [u8; 72] {
-    let mut bytes = [0; 72];
-    let fields = [
-        i128::from(stat.st_dev),
-        i128::from(stat.st_ino),
-        i128::from(stat.st_size),
-        i128::from(stat.st_mode),
-        i128::from(stat.st_nlink),
-        i128::from(stat.st_mtime),
-        i128::from(stat.st_mtime_nsec),
-        i128::from(stat.st_ctime),
-        i128::from(stat.st_ctime_nsec),
-    ];
-    for (place, field) in bytes.chunks_exact_mut(8).zip(fields) {
-        // the low 64 bits: every field has no more
-        if let Some((low, _)) = field.to_le_bytes().split_first_chunk::<8>() {
-            place.copy_from_slice(low);
-        }
-    }
-    bytes
+pub(super) fn identify(stat: &Stat, hasher: &mut Hasher) {
+    hasher.update(&stat.st_dev.to_le_bytes());
+    hasher.update(&stat.st_ino.to_le_bytes());
+    hasher.update(&stat.st_size.to_le_bytes());
+    hasher.update(&stat.st_mode.to_le_bytes());
+    hasher.update(&stat.st_nlink.to_le_bytes());
+    hasher.update(&stat.st_mtime.to_le_bytes());
+    hasher.update(&stat.st_mtime_nsec.to_le_bytes());
+    hasher.update(&stat.st_ctime.to_le_bytes());
+    hasher.update(&stat.st_ctime_nsec.to_le_bytes());
 }

@@ -17,7 +17,7 @@ use seaworthy_engine::runtime::{self, EnvironmentSettings, Resolved};
 use seaworthy_sandbox::{Cancel, Exit, Mount, Profile};
 use seaworthy_store::artifacts::{Artifacts, remove_checkout};
 
-use crate::environment::{Folder, SIX, index, init, interpreter, run, said, write};
+use crate::environment::{Folder, SIX, index, init, interpreter, run, said, settings, write};
 
 /// The version that the standard library's `json` says it has: bytes to look for, and to change, in its compiled form.
 const VERSION: &str = "import json; print(json.__version__)";
@@ -33,14 +33,7 @@ impl Place {
         init();
         let folder = Folder::new(name);
         write(&folder.0.join("none.lock"), b"# no packages\n");
-        let settings = EnvironmentSettings {
-            interpreters: vec![interpreter().path],
-            cache_dir: folder.0.join("cache"),
-            state_dir: folder.0.join("state"),
-            offline: true,
-            index: IndexSettings::default(),
-            profile: Profile::Strict,
-        };
+        let settings = settings(&folder);
         let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
         Self { folder, artifacts, settings }
     }

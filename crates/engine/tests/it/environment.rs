@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use seaworthy_engine::environment::{
     Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting, find_interpreter, provision,
 };
+use seaworthy_engine::runtime::EnvironmentSettings;
 use seaworthy_sandbox::{Cancel, Exit, Limits, Outcome, Profile, Spec};
 use seaworthy_store::artifacts::{Artifacts, remove_checkout};
 
@@ -38,6 +39,18 @@ pub(crate) fn interpreter() -> Interpreter {
     init();
     let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("python3")).collect();
     find_interpreter(&candidates).unwrap()
+}
+
+/// How a run would find environments, with everything below `folder`.
+pub(crate) fn settings(folder: &Folder) -> EnvironmentSettings {
+    EnvironmentSettings {
+        interpreters: vec![interpreter().path],
+        cache_dir: folder.0.join("cache"),
+        state_dir: folder.0.join("state"),
+        offline: true,
+        index: IndexSettings::default(),
+        profile: Profile::Strict,
+    }
 }
 
 pub(crate) fn index() -> IndexSettings {

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::workflow::model::EnvironmentSource;
-use seaworthy_engine::environment::{EnvironmentError, HostFiles, IndexSettings, Places, Setting};
-use seaworthy_engine::runtime::{self, EnvironmentSettings};
-use seaworthy_sandbox::{Cancel, ClosureFile, Exit, Mount, Profile, host_closure};
+use seaworthy_engine::environment::{EnvironmentError, HostFiles, Places, Setting};
+use seaworthy_engine::runtime;
+use seaworthy_sandbox::{Cancel, ClosureFile, Exit, Mount, host_closure};
 use seaworthy_store::artifacts::{Artifacts, NewFile, hash_files};
 
-use crate::environment::{Folder, init, run, said, write};
+use crate::environment::{Folder, init, run, said, settings, write};
 
 struct Host {
     folder: Folder,
@@ -208,15 +208,7 @@ fn wheels_touched_between_two_steps_are_hashed_again() {
     init();
     let folder = Folder::new("two-steps");
     write(&folder.0.join("none.lock"), b"# no packages\n");
-    let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|at| at.join("python3")).collect();
-    let settings = EnvironmentSettings {
-        interpreters: candidates,
-        cache_dir: folder.0.join("cache"),
-        state_dir: folder.0.join("state"),
-        offline: true,
-        index: IndexSettings::default(),
-        profile: Profile::Strict,
-    };
+    let settings = settings(&folder);
     let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
     let source = EnvironmentSource::Python("none.lock".to_owned());
     let resolved = runtime::resolve("py", Some(&source), &folder.0, &artifacts, &settings).unwrap();
@@ -231,6 +223,14 @@ fn wheels_touched_between_two_steps_are_hashed_again() {
     assert!(error.message.contains("`evil.py` was added"), "{}", error.message);
     // control: the host's part and the interpreter are as they were
     resolved.check_interpreter(&settings).unwrap();
+    resolved.check_files().unwrap();
+    // the refusal of one step makes nobody forget what another was shown
+    let copies = fs::read_dir(folder.0.join("cache/host")).unwrap().next().unwrap().unwrap().path();
+    fs::set_permissions(&copies, Permissions::from_mode(0o755)).unwrap();
+    write(&copies.join("evil"), b"");
+    assert_eq!(resolved.check_files().unwrap_err().code, "environment/tampered");
+    fs::remove_file(copies.join("evil")).unwrap();
+    resolved.check_files().unwrap();
     fs::remove_file(packages.join("evil.py")).unwrap();
     let unchecked = setting().unwrap();
     write(&packages.join("evil.py"), b"print('evil runs')");
