@@ -17,6 +17,7 @@ mod audit;
 mod disk;
 mod edge;
 mod pending;
+mod queue;
 mod reader;
 mod wal;
 mod writer;

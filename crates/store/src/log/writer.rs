@@ -6,7 +6,7 @@
 //! **Invariant:** only what this log's key has signed is extended: no leaf that somebody wrote into the files gets a signature.
 //! **Invariant:** after a failed barrier the handle takes nothing more: what is on the disk is unknown.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +14,6 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 use seaworthy_core::digest::Digest;
-use seaworthy_core::envelope::{key_hint, leaf_body};
-use seaworthy_core::json_strict;
-use seaworthy_core::limits::LOG_ENTRY_BYTES_MAX;
 use seaworthy_core::merkle::empty_root;
 use seaworthy_core::merkle::tile::Tile;
 use seaworthy_core::note::{Checkpoint, NoteSignature};
@@ -26,6 +23,7 @@ use super::LogError;
 use super::disk::{FILE_BYTES_MAX, Files, Folder, io_error, prefix};
 use super::edge::{Edge, partial};
 use super::pending::{Bell, Pending};
+use super::queue::{Batch, Outcome, Queue};
 use super::reader::{LogReader, bundle_path};
 use super::wal::{Record, Scan, WAL, scan};
 use crate::barrier;
@@ -34,8 +32,6 @@ use crate::barrier;
 pub(super) const CHECKPOINT: &str = "checkpoint";
 /// Bytes of the `wal` beyond which all files are made durable and it starts anew: every opening reads it whole.
 const WAL_BYTES_MAX: u64 = if cfg!(test) { 256 * 1024 } else { 1024 * 1024 };
-/// Bytes of entries and bundles that one group commit gathers; a single call may bring more.
-const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// From this many files on, one sync of the whole file system is cheaper than one a file.
 const SINGLE_SYNCS_MAX: usize = 1_024;
 
@@ -58,24 +54,6 @@ struct Shared {
     view: Mutex<Option<Arc<LogReader>>>,
     flushing: AtomicBool,
     bell: Bell,
-}
-
-/// Leaves of one call, encoded.
-#[derive(Default)]
-struct Batch {
-    entries: Vec<Vec<u8>>,
-    bundles: Vec<(Digest, Vec<u8>)>,
-    bytes: usize,
-}
-
-type Outcome = Result<Vec<u64>, LogError>;
-
-#[derive(Default)]
-struct Queue {
-    waiting: Vec<(u64, Batch)>,
-    finished: HashMap<u64, Outcome>,
-    next_ticket: u64,
-    leading: bool,
 }
 
 struct State {
@@ -329,9 +307,14 @@ impl Shared {
             if state.wal_bytes <= bytes_max || state.behind || self.flushing.swap(true, Ordering::SeqCst) {
                 return Ok(());
             }
-            // what is not written cannot be synced; if this fails, the flush below finds the same fault
-            if let Ok(_lock) = self.folder.lock() {
-                _ = state.refresh(&self.folder, &self.origin, &*self.signer).and_then(|()| state.write_pending(&self.folder));
+            // what is not written cannot be synced; nothing is lost by waiting, since the wal goes on holding it
+            let written = self.folder.lock().and_then(|_lock| {
+                state.refresh(&self.folder, &self.origin, &*self.signer)?;
+                state.write_pending(&self.folder)
+            });
+            if let Err(error) = written {
+                self.flushing.store(false, Ordering::SeqCst);
+                return Err(error);
             }
             // partial tiles may be gone by then, if another handle flushes; full ones and bundles stay
             let stays = |path: &&String| *path != CHECKPOINT && Tile::parse(path).is_none_or(|tile| tile.is_full());
@@ -377,68 +360,6 @@ impl Shared {
         record.checkpoint = sign(&*self.signer, &self.origin, edge.size(), edge.root())?;
         state.append(&self.folder, &self.origin, &record)?;
         Ok(outcomes)
-    }
-}
-
-impl Batch {
-    fn encode(leaves: &[Leaf]) -> Result<Self, LogError> {
-        let mut batch = Self::default();
-        for leaf in leaves {
-            let entry = match leaf {
-                Leaf::Event(event) => json_strict::to_canonical_of(event).map_err(|error| LogError::Leaf { reason: error.reason })?,
-                Leaf::Attestation { bundle, public_key } => {
-                    if bundle.key_hint != key_hint(public_key) {
-                        return Err(LogError::Leaf { reason: "the bundle names another key than the one given".into() });
-                    }
-                    let stored = seaworthy_core::envelope::Bundle { log_proof: None, ..bundle.clone() }.to_json();
-                    batch.bytes += stored.len();
-                    batch.bundles.push((bundle.pae_digest(), stored));
-                    leaf_body(bundle, public_key)
-                }
-            };
-            if entry.len() > LOG_ENTRY_BYTES_MAX {
-                return Err(LogError::EntryTooLong { bytes: entry.len() });
-            }
-            batch.bytes += entry.len();
-            batch.entries.push(entry);
-        }
-        Ok(batch)
-    }
-
-    /// Adds this batch to the commit, unless one of its statements is in the log under another signature.
-    fn join(self, record: &mut Record, pending: &Pending, folder: &Folder) -> Outcome {
-        let mut new: Vec<(Digest, Vec<u8>)> = Vec::new();
-        for (pae, bundle) in self.bundles {
-            let here = record.bundles.iter().chain(&new).find(|(known, _)| *known == pae).map(|(_, known)| known.clone());
-            let path = bundle_path(&pae);
-            let known = match here.or_else(|| pending.get(&path).map(|known| known.to_vec())) {
-                Some(known) => Some(known),
-                None => folder.read(&path)?,
-            };
-            match known {
-                Some(known) if known == bundle => {}
-                Some(_) => return Err(LogError::OtherSignature { pae }),
-                None => new.push((pae, bundle)),
-            }
-        }
-        record.bundles.append(&mut new);
-        let first = record.before + u64::try_from(record.entries.len()).unwrap_or(u64::MAX);
-        let indexes = (first..).take(self.entries.len()).collect();
-        record.entries.extend(self.entries);
-        Ok(indexes)
-    }
-}
-
-impl Queue {
-    /// The waiting batches, up to the bound of a group.
-    fn take_group(&mut self) -> Vec<(u64, Batch)> {
-        let mut bytes = 0;
-        let mut fits = |(_, batch): &(u64, Batch)| {
-            bytes += batch.bytes;
-            bytes <= GROUP_BYTES_MAX
-        };
-        let count = self.waiting.iter().take_while(|waiting| fits(waiting)).count().max(1).min(self.waiting.len());
-        self.waiting.drain(..count).collect()
     }
 }
 

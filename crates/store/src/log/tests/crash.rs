@@ -104,6 +104,22 @@ fn after_a_full_disk_the_same_handle_goes_on() {
     assert_eq!(audit(&dir), []);
 }
 
+/// A full disk while the `wal` is due to start anew: the handle waits with that, and is not lost for it.
+#[test]
+fn a_full_disk_when_the_wal_is_long_halts_nothing() {
+    let dir = Temp::new();
+    let log = create(&dir);
+    // the record goes through, and what confirms it; no file does
+    fail_from(&log, 3);
+    assert_eq!(log.append(&leaves(0..20_000)).unwrap().len(), 20_000);
+    assert!(fs::metadata(dir.join("wal")).unwrap().len() > 1024 * 1024, "the wal is due to start anew");
+    log.folder().fault.after.store(0, Ordering::SeqCst);
+    assert_eq!(log.append(&leaves(20_000..20_001)).unwrap(), [20_000]);
+    log.flush().unwrap();
+    assert!(fs::metadata(dir.join("wal")).unwrap().len() < 4096, "it starts anew once there is room");
+    assert_eq!(audit(&dir), []);
+}
+
 #[test]
 fn a_torn_end_of_any_length_is_dropped() {
     let dir = Temp::new();
