@@ -498,3 +498,26 @@ fn gaps(profile: Profile, host: HostId) -> Vec<String> {
     }
     gaps.into_iter().map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd as _;
+
+    /// A step that got hold of the program could make the next launcher run what it likes.
+    #[test]
+    fn the_program_that_is_executed_cannot_be_written_to() {
+        let path = std::env::temp_dir().join(format!("seaworthy-program-{}", std::process::id()));
+        io::copy(&mut &b"program"[..], &mut File::options().write(true).create_new(true).open(&path).unwrap()).unwrap();
+        let write = |path: &Path| io::Write::write_all(&mut File::options().write(true).open(path)?, b"p");
+        let ways = [read_only(&path), seal(&path)];
+        let refused: Vec<bool> =
+            ways.iter().flatten().map(|way| write(Path::new(&format!("/proc/self/fd/{}", way.as_raw_fd()))).is_err()).collect();
+        // only root may make the mount; the copy anybody can
+        assert_eq!(ways[0].is_ok(), rustix::process::geteuid().is_root(), "{:?}", ways[0]);
+        assert!(!refused.is_empty() && refused.iter().all(|refused| *refused), "{refused:?}");
+        // control: by its own name whoever owns it may write to it
+        write(&path).unwrap();
+        rustix::fs::unlink(&path).unwrap();
+    }
+}
