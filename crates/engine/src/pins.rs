@@ -21,7 +21,7 @@ use crate::error::{EngineError, FaultKind};
 use crate::runtime::{self, Resolved};
 
 /// Pin of the workspace's own authorization policies.
-pub const AUTHZ_PIN: &str = "authz";
+const AUTHZ_PIN: &str = "authz";
 
 /// A folder that was hashed for its pin.
 #[derive(Clone, Debug)]
@@ -171,9 +171,9 @@ pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<Found
 
 /// Every pin the plan needs, and that of the authorization policies if there are any or the lock says that there were.
 #[must_use]
-pub fn required(plan: &Plan, lock: &Lock, found: &FoundPins) -> Vec<(String, PinKind)> {
+pub fn required(plan: &Plan, lock: &Lock, found: &BTreeMap<String, Pin>) -> Vec<(String, PinKind)> {
     let mut pins = lock::required_pins(plan);
-    if found.pins.contains_key(AUTHZ_PIN) || lock.pins.contains_key(AUTHZ_PIN) {
+    if found.contains_key(AUTHZ_PIN) || lock.pins.contains_key(AUTHZ_PIN) {
         pins.push((AUTHZ_PIN.to_owned(), PinKind::Gate));
     }
     pins
@@ -181,7 +181,7 @@ pub fn required(plan: &Plan, lock: &Lock, found: &FoundPins) -> Vec<(String, Pin
 
 /// Refuses on any difference outside dev; in dev returns them as warnings.
 pub fn check(plan: &Plan, lock: &Lock, found: &FoundPins) -> Result<Vec<lock::LockDifference>, EngineError> {
-    let differences = lock::compare(lock, &found.pins, &required(plan, lock, found));
+    let differences = lock::compare(lock, &found.pins, &required(plan, lock, &found.pins));
     if !lock::refuses(&differences, &plan.environment) {
         return Ok(differences);
     }

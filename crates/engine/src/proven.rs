@@ -11,7 +11,6 @@ use seaworthy_core::merkle::{Frontier, leaf_hash};
 use seaworthy_core::note::Checkpoint;
 use seaworthy_core::ports::PortError;
 use seaworthy_store::log::LogReader;
-use seaworthy_trust::attest::TrustRoot;
 use seaworthy_trust::transparency;
 
 use crate::engine::Engine;
@@ -20,9 +19,7 @@ use crate::error::EngineError;
 /// The log as it is now, and its checkpoint under this log's key.
 pub(crate) fn signed(engine: &Engine) -> Result<(Arc<LogReader>, Checkpoint), EngineError> {
     let log = engine.log.snapshot().map_err(PortError::from)?;
-    // what is being written now has no cosignatures yet
-    let trust = TrustRoot { quorum: 0, ..engine.trust.clone() };
-    let verified = transparency::verify_checkpoint(log.note().as_bytes(), &trust)
+    let verified = transparency::verify_checkpoint(log.note().as_bytes(), &engine.trust_during_run())
         .map_err(|e| unproven(&format!("the log cannot be relied on: {e}")))?;
     Ok((log, verified.checkpoint))
 }

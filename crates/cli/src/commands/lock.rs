@@ -46,7 +46,7 @@ pub(crate) fn update(running: &mut Running, loaded: &Loaded, named: &[String]) -
     refuse_removed(running, loaded, named, &file.lock, &found)?;
     let mut next = file.lock.clone();
     let mut moved = Vec::new();
-    for (name, _) in pins::required(&loaded.plan, &file.lock, &found) {
+    for (name, _) in pins::required(&loaded.plan, &file.lock, &found.pins) {
         let Some(pin) = found.pins.get(&name) else { continue };
         let present = next.pins.get(&name);
         let differs = present.is_some_and(|old| old.digest != pin.digest);
@@ -81,7 +81,7 @@ fn is_named(named: &[String], name: &str) -> bool {
 
 /// A name that the log knows is not new: whoever removed its line would move it without being asked.
 fn refuse_removed(running: &Running, loaded: &Loaded, named: &[String], lock: &Lock, found: &FoundPins) -> Result<(), Failure> {
-    let required = pins::required(&loaded.plan, lock, found).into_iter().map(|(name, _)| name);
+    let required = pins::required(&loaded.plan, lock, &found.pins).into_iter().map(|(name, _)| name);
     let absent: BTreeSet<String> =
         required.filter(|name| found.pins.contains_key(name) && !lock.pins.contains_key(name) && !is_named(named, name)).collect();
     if absent.is_empty() {

@@ -24,8 +24,13 @@ pub(crate) fn run(settings: &Settings, command: &Models) -> Result<u8, Failure> 
             }
             let id = format!("model:{}@{}", found.model, found.version);
             let ancestors = lineage(&catalog, &id, Direction::Ancestors).map_err(|e| open::catalog_failure(&e))?;
-            // without a trust file the keys are shown without their holders
-            let trusted = reading.trust(None).map(|(trust, _)| trust.keys).unwrap_or_default();
+            let trusted = match reading.trust(None) {
+                Ok((trust, _)) => trust.keys,
+                Err(failure) => {
+                    render::note(&format!("note: keys are shown without their holders: {}", failure.message));
+                    Vec::new()
+                }
+            };
             let holders = trusted.into_iter().map(|key| (key.hint, key.principal.0)).collect();
             ModelPage { model: &found, ancestors: &ancestors, holders, names: Names::of(settings) }.show();
         }

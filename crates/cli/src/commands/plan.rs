@@ -3,9 +3,9 @@
 //! **Invariant:** needs no keys, writes nothing, builds nothing.
 
 use seaworthy_core::digest::Digest;
-use seaworthy_core::lock::{self, Lock, PinKind};
+use seaworthy_core::lock::{Lock, PinKind};
 use seaworthy_core::plan::Plan;
-use seaworthy_engine::pins::{AUTHZ_PIN, Seen};
+use seaworthy_engine::pins::{self, Seen};
 use serde::Serialize;
 use serde_json::json;
 
@@ -63,12 +63,8 @@ struct PinState {
 
 /// Every pin that a run compares, those that are there no more included.
 fn states(plan: &Plan, lock: &Lock, seen: &Seen) -> Vec<PinState> {
-    let mut required = lock::required_pins(plan);
-    if [&seen.pins, &lock.pins].iter().any(|pins| pins.contains_key(AUTHZ_PIN)) {
-        required.push((AUTHZ_PIN.to_owned(), PinKind::Gate));
-    }
     let mut states = Vec::new();
-    for (name, kind) in required {
+    for (name, kind) in pins::required(plan, lock, &seen.pins) {
         let digest = lock.pins.get(&name).map(|pin| pin.digest);
         let now = seen.pins.get(&name).map(|pin| pin.digest);
         let note = match (now, seen.unreadable.get(&name)) {
