@@ -77,6 +77,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     while next < count {
         let end = count.min(next + group);
         log.append(&(next..end).map(|n| leaf(n, &key, &public_key)).collect::<Vec<_>>())?;
+        // files are written a moment later, and only of the newest tree then: here of each commit's, as the peer does
+        log.settle()?;
         next = end;
         if next <= count.div_ceil(2) {
             std::fs::write(dir.join("old-checkpoint"), log.snapshot()?.note())?;
