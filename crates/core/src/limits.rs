@@ -48,3 +48,9 @@ pub const WHEEL_BOMB_FLOOR_BYTES: u64 = 64 * 1024 * 1024;
 pub const WHEEL_RECORD_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Bytes of a step's scratch and outputs unless it declares `resources.disk`.
 pub const STEP_DISK_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
+/// Bytes of a journal over which it is begun anew once every run in it has ended.
+pub const JOURNAL_BYTES_LONG: u64 = 1024 * 1024;
+/// Finished bodies of one step that such a new journal still knows, the newest.
+pub const JOURNAL_BODIES_A_STEP_MAX: usize = 4;
+/// Finished bodies of all steps that it still knows: one of each step of the largest workflow.
+pub const JOURNAL_BODIES_MAX: usize = STEPS_MAX;

@@ -15,7 +15,7 @@ pub mod pins;
 pub mod progress;
 mod proven;
 pub mod report;
-mod resume;
+pub mod resume;
 pub mod run;
 pub mod runtime;
 mod schedule;

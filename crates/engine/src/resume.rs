@@ -96,8 +96,7 @@ impl History {
     ) -> Result<Option<StagedStep>, EngineError> {
         let about = |r: &&Record| r.state == State::Staged && is_about(r, &id.step) && (other_runs || r.run == id.run);
         for record in self.records.iter().rev().filter(about) {
-            let Some(left) = record.data.get("staged") else { continue };
-            let Ok(staged) = serde_json::from_value::<StagedStep>(left.clone()) else { continue };
+            let Some((left, staged)) = staged_by(record) else { continue };
             if staged.body_key == *body_key {
                 check_seal(engine, record, left)?;
                 return Ok(Some(staged));
@@ -105,6 +104,19 @@ impl History {
         }
         Ok(None)
     }
+}
+
+/// What the record's body was a function of: by this a later run finds it again ([`Journal::renew`] keeps such records).
+///
+/// [`Journal::renew`]: seaworthy_store::journal::Journal::renew
+#[must_use]
+pub fn body_key(record: &Record) -> Option<Digest> {
+    staged_by(record).map(|(_, staged)| staged.body_key)
+}
+
+fn staged_by(record: &Record) -> Option<(&Value, StagedStep)> {
+    let left = record.data.get("staged").filter(|_| record.state == State::Staged)?;
+    Some((left, StagedStep::deserialize(left).ok()?))
 }
 
 /// Whether the log proves that `run` began with this plan and this lock at the user's signed request, and it never ended.

@@ -47,13 +47,17 @@ struct Outside {
 }
 
 fn outside(workspace: &Workspace) -> Result<Outside, String> {
-    let read = || fs::read(workspace.journal()).map_err(|error| format!("{}: {error}", workspace.journal().display()));
-    let before = read()?.len();
     let taken = timed(&mut workspace.run()?)?;
-    let journal = read()?;
-    let new = String::from_utf8_lossy(journal.get(before..).unwrap_or_default());
-    let (inside_ms, inside_cpu_ms) = (sum(&new, "\"wall_ms\":"), (sum(&new, "\"cpu_us\":") + sum(&new, "\"launcher_cpu_us\":")) / 1e3);
+    let journal = fs::read(workspace.journal()).map_err(|error| format!("{}: {error}", workspace.journal().display()))?;
+    let journal = String::from_utf8_lossy(&journal);
+    let new = newest_run(&journal).ok_or("the journal knows of no run")?;
+    let (inside_ms, inside_cpu_ms) = (sum(new, "\"wall_ms\":"), (sum(new, "\"cpu_us\":") + sum(new, "\"launcher_cpu_us\":")) / 1e3);
     Ok(Outside { wall_ms: taken.wall_ms - inside_ms, cpu_ms: taken.cpu_ms - inside_cpu_ms, inside_ms })
+}
+
+/// The journal from where its newest run started: nobody else runs meanwhile. What stood before may have been taken away.
+fn newest_run(journal: &str) -> Option<&str> {
+    journal.rfind("\"state\":\"RUN_STARTED\"").and_then(|at| journal.get(at..))
 }
 
 /// The sum of the numbers that follow `key`.
@@ -127,6 +131,9 @@ mod tests {
         assert_eq!(super::count_barriers(&trace), super::Barriers { waited: 4.0, calls: 5.0, aside: 1.0 });
         let trace = "7<seaworthy> fsync(4</w/log/wal> <unfinished ...>\n7<seaworthy> <... fsync resumed>) = 0\n";
         assert_eq!(super::count_barriers(trace).waited, 1.0);
+        let journal = "{\"run\":\"a\",\"state\":\"RUN_STARTED\"}{\"wall_ms\":7}{\"run\":\"b\",\"state\":\"RUN_STARTED\"}{\"wall_ms\":12}";
+        assert_eq!(super::newest_run(journal).map(|new| super::sum(new, "\"wall_ms\":")), Some(12.0));
+        assert_eq!(super::newest_run("{\"wall_ms\":7}"), None);
         assert_eq!(super::sum("{\"wall_ms\":12},{\"wall_ms\":3}", "\"wall_ms\":"), 15.0);
     }
 }

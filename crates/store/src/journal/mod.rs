@@ -5,16 +5,20 @@
 //! It only *finds* work: the commit of a step is its outcome leaf in the log.
 //! **Invariant:** a record that was acknowledged by [`Journal::append`] survives a power cut; a changed byte in any record is an error.
 //! **Invariant:** attempts are fenced: no record of an attempt older than the newest, none twice, none after a commit.
+//! **Invariant:** its file is replaced only by [`Journal::renew`], whole and durably, and only while every run in it has ended;
+//! every writer finds the new file before it writes.
 
 mod fence;
 mod file;
 mod record;
+mod renew;
 mod state;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 pub use record::{Record, State, StepName};
+pub use renew::{BodyKey, Renewal};
 pub use state::{AttemptState, RunState, StepState, unfinished_digests};
 
 use crate::artifacts::{FaultKind, StoreFault};
@@ -137,6 +141,14 @@ impl Journal {
     /// For states whose loss only means that work is found one state earlier.
     pub fn append_lazy(&self, records: &[Record]) -> Result<u64, JournalError> {
         self.lock().append(records, false)
+    }
+
+    /// Begins the journal anew if it is longer than [`seaworthy_core::limits::JOURNAL_BYTES_LONG`] and every run in it has ended:
+    /// staged bodies that `key` names can still be found, a few of each step, and all else is gone. Two barriers.
+    ///
+    /// An error is a damaged journal, or one whose new name may not survive a power cut: nothing may be appended to either.
+    pub fn renew(&self, key: &BodyKey<'_>) -> Result<Renewal, JournalError> {
+        self.lock().renew(key)
     }
 
     /// All records, verified when they were read: at opening, if nothing was appended since.

@@ -14,6 +14,7 @@ mod environment;
 mod evidence;
 mod folder;
 mod journal;
+mod journal_renewal;
 mod scratch;
 #[path = "../../examples/signer/mod.rs"]
 #[allow(dead_code, reason = "tests need only part of it")]
