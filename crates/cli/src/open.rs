@@ -17,7 +17,7 @@ use seaworthy_sandbox::Profile;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::Artifacts;
 use seaworthy_store::catalog::{Catalog, CatalogError};
-use seaworthy_store::journal::{Journal, Renewal};
+use seaworthy_store::journal::Journal;
 use seaworthy_store::log::{Log, LogReader};
 use seaworthy_store::workspace::{EnvironmentPaths, Workspace};
 use seaworthy_trust::attest::TrustRoot;
@@ -94,7 +94,7 @@ pub(crate) fn running_in(
     let (authorizer, authz_policies) = authorizer(dir)?;
     let parts = Parts {
         artifacts: Artifacts::open(&paths.store).map_err(|e| Failure::configuration("store/open", e.to_string(), e.hint()))?,
-        journal: open_journal(&paths)?,
+        journal: Journal::open(&paths.journal).map_err(|e| Failure::integrity("journal/open", e))?,
         catalog: Catalog::open(&paths.catalog).map_err(|e| Failure::integrity("catalog/open", e))?,
         authorizer,
         authz_policies,
@@ -140,16 +140,6 @@ fn open_log(
         log.record(&[Leaf::Event(event)]).map_err(|e| Failure::internal("log/append", e))?;
     }
     Ok(log)
-}
-
-/// Opens the journal, begun anew if it had become long and nothing in it is under way.
-fn open_journal(paths: &EnvironmentPaths) -> Result<Journal, Failure> {
-    let failed = |cause| Failure::integrity("journal/open", cause);
-    let journal = Journal::open(&paths.journal).map_err(failed)?;
-    if let Renewal::Failed(cause) = journal.renew(&seaworthy_engine::resume::body_key).map_err(failed)? {
-        crate::render::note(&format!("note: the journal is long and could not be begun anew ({cause}); it goes on as it is"));
-    }
-    Ok(journal)
 }
 
 /// Reads a file that a command was given, `-` being standard input; one over `bytes_max` is refused.

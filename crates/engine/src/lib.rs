@@ -15,7 +15,7 @@ pub mod pins;
 pub mod progress;
 mod proven;
 pub mod report;
-pub mod resume;
+mod resume;
 pub mod run;
 pub mod runtime;
 mod schedule;

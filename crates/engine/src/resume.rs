@@ -17,7 +17,7 @@ use seaworthy_core::id::{Attempt, Name, RunId, StepRunId};
 use seaworthy_core::json_strict;
 use seaworthy_core::ports::{AttestRequest, EvidenceSource as _, KeyRole};
 use seaworthy_store::catalog::CatalogError;
-use seaworthy_store::journal::{Record, State};
+use seaworthy_store::journal::{JournalError, Record, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -66,8 +66,12 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// Reads the journal, begun anew if it had become long and nothing in it is under way.
     pub(crate) fn load(engine: &Engine) -> Result<Self, EngineError> {
-        let records = engine.journal.records().map_err(|e| EngineError::integrity("journal/damaged", e.to_string(), e.hint()))?;
+        let damaged = |e: JournalError| EngineError::integrity("journal/damaged", e.to_string(), e.hint());
+        // one that could not be begun anew is as good as before: it costs time, and the next run tries again
+        engine.journal.renew(&body_key).map_err(damaged)?;
+        let records = engine.journal.records().map_err(damaged)?;
         Ok(Self { records })
     }
 
@@ -106,11 +110,8 @@ impl History {
     }
 }
 
-/// What the record's body was a function of: by this a later run finds it again ([`Journal::renew`] keeps such records).
-///
-/// [`Journal::renew`]: seaworthy_store::journal::Journal::renew
-#[must_use]
-pub fn body_key(record: &Record) -> Option<Digest> {
+/// What the record's body was a function of: by this a later run finds it again (a journal begun anew keeps such records).
+fn body_key(record: &Record) -> Option<Digest> {
     staged_by(record).map(|(_, staged)| staged.body_key)
 }
 

@@ -106,11 +106,10 @@ fn a_journal_that_cannot_be_begun_anew_stops_no_run() {
     tiny.ok(&["run", "workflow.yaml"]);
     lengthen(&tiny);
     std::fs::create_dir(tiny.state().join("journal/.writing")).unwrap();
-    let said = tiny.ok(&["run", "workflow.yaml"]).stderr;
-    assert!(said.contains("could not be begun anew"), "{said}");
+    tiny.ok(&["run", "workflow.yaml"]);
     assert!(length(&tiny) > JOURNAL_BYTES_LONG);
     // control: with nothing in the way it is
     std::fs::remove_dir(tiny.state().join("journal/.writing")).unwrap();
-    let said = tiny.ok(&["run", "workflow.yaml"]).stderr;
-    assert!(!said.contains("begun anew") && length(&tiny) < JOURNAL_BYTES_LONG, "{said}");
+    tiny.ok(&["run", "workflow.yaml"]);
+    assert!(length(&tiny) < JOURNAL_BYTES_LONG);
 }
