@@ -10,8 +10,9 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::Name;
 use seaworthy_core::ports::{Clock as _, EvidenceSource as _, Leaf, Recorder as _, Signer};
-use seaworthy_core::workflow::model::Workspace as Files;
+use seaworthy_core::workflow::model::{EnvironmentSource, Workspace as Files};
 use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports};
+use seaworthy_engine::environment::Search;
 use seaworthy_engine::runtime::EnvironmentSettings;
 use seaworthy_sandbox::Profile;
 use seaworthy_store::StoreError;
@@ -70,7 +71,10 @@ pub(crate) fn running(
     confinement: &Confinement,
     parallel: usize,
 ) -> Result<Running, Failure> {
-    running_in(settings, dir, &files.environment, confinement, parallel)
+    // the longest that a run without work does: beside everything else
+    let python = files.environments.values().any(|source| matches!(source, EnvironmentSource::Python(_)));
+    let search = if python { Search::begin(pythons(settings, confinement), settings.state_dir.clone()) } else { Search::default() };
+    open(settings, dir, &files.environment, confinement, parallel, search)
 }
 
 /// The same without a workflow file: the environment is known.
@@ -80,6 +84,17 @@ pub(crate) fn running_in(
     environment: &Name,
     confinement: &Confinement,
     parallel: usize,
+) -> Result<Running, Failure> {
+    open(settings, dir, environment, confinement, parallel, Search::default())
+}
+
+fn open(
+    settings: &Settings,
+    dir: &Path,
+    environment: &Name,
+    confinement: &Confinement,
+    parallel: usize,
+    search: Search,
 ) -> Result<Running, Failure> {
     let workspace = Workspace::create(dir).map_err(|e| state(&e))?;
     let paths = workspace.environment(environment).map_err(|e| state(&e))?;
@@ -110,7 +125,7 @@ pub(crate) fn running_in(
         cancel_dir: cancel_dir(&paths),
         profile,
         parallel_max: parallel,
-        environments: environment_settings(settings, confinement, profile),
+        environments: environment_settings(settings, confinement, profile, search),
         user: keystore.user()?,
         private_dirs: vec![settings.config_dir.clone()],
     };
@@ -206,9 +221,14 @@ fn profile(confinement: &Confinement) -> Result<Profile, Failure> {
     })
 }
 
-fn environment_settings(settings: &Settings, confinement: &Confinement, profile: Profile) -> EnvironmentSettings {
+fn pythons(settings: &Settings, confinement: &Confinement) -> Vec<PathBuf> {
+    confinement.python.clone().map_or_else(|| settings.pythons.clone(), |python| vec![python])
+}
+
+fn environment_settings(settings: &Settings, confinement: &Confinement, profile: Profile, search: Search) -> EnvironmentSettings {
     EnvironmentSettings {
-        interpreters: confinement.python.clone().map_or_else(|| settings.pythons.clone(), |python| vec![python]),
+        interpreters: pythons(settings, confinement),
+        search,
         cache_dir: settings.cache_dir.clone(),
         state_dir: settings.state_dir.clone(),
         offline: confinement.offline,

@@ -12,7 +12,8 @@ use seaworthy_core::id::{RunId, StepRunId};
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::ports::{AttestRequest, KeyRole, Leaf};
 use seaworthy_core::workflow::model::{OutputName, StepKind};
-use seaworthy_store::journal::State;
+use seaworthy_store::catalog::Outcome;
+use seaworthy_store::journal::{State, StepName};
 use seaworthy_trust::gate::Expectation;
 use serde_json::{Value, json};
 
@@ -174,8 +175,7 @@ pub(crate) fn adopt(run: &RunContext<'_>, planned: &PlannedStep, reusable: &Reus
 /// Looks for a committed step with the same key. The index only finds it: the outcome leaf, proven to be in the log, is what counts.
 pub(crate) fn find_reusable(run: &RunContext<'_>, planned: &PlannedStep, keys: &StepKeys) -> Result<Option<Reusable>, EngineError> {
     let engine = run.engine;
-    let found = engine.query(|catalog| catalog.committed_by_cache_key(&keys.commit))?;
-    let Some(hit) = found else { return Ok(None) };
+    let Some(hit) = committed_before(run, planned, keys)? else { return Ok(None) };
     let event = engine.proven_event(hit.index)?;
     let EventKind::StepCommitted { step, cache_key, outputs, statements, reused_from, .. } = event.kind else { return Ok(None) };
     if cache_key != keys.commit || step.step != planned.step.name || step.workflow != run.plan.workflow {
@@ -195,6 +195,21 @@ pub(crate) fn find_reusable(run: &RunContext<'_>, planned: &PlannedStep, keys: &
     }
     let from = reused_from.unwrap_or_else(|| step.clone());
     Ok(Some(Reusable { committed_as: step, from, outputs: with_refs, statements }))
+}
+
+/// What this run committed before it was interrupted comes first; what other runs committed counts for steps that may be reused.
+fn committed_before(run: &RunContext<'_>, planned: &PlannedStep, keys: &StepKeys) -> Result<Option<Outcome>, EngineError> {
+    if run.continued {
+        let name = StepName { workflow: run.plan.workflow.clone(), step: planned.step.name.clone() };
+        let own = run.engine.query(|catalog| catalog.committed(&run.id, &name))?;
+        if own.is_some() {
+            return Ok(own);
+        }
+    }
+    if !planned.step.cache {
+        return Ok(None);
+    }
+    run.engine.query(|catalog| catalog.committed_by_cache_key(&keys.commit))
 }
 
 /// Authorizes and commits a step whose outputs an earlier attempt committed under the same key: its body does not run.

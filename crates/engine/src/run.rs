@@ -4,6 +4,7 @@
 //! **Invariant:** no step starts before every step it needs has committed; nothing is done before it is recorded.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock};
 
 use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
@@ -19,6 +20,7 @@ use seaworthy_sandbox::Cancel;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts;
 use seaworthy_store::journal::{JournalError, Record, State};
+use seaworthy_store::scratch::ScratchFolder;
 use serde_json::{Value, json};
 
 use crate::authorize::{GatePin, authorize_all};
@@ -61,7 +63,7 @@ pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, Engi
     };
     store_texts(engine, input)?;
     authorize_run(engine, input, &identity, &run_id, continued)?;
-    let run = RunContext::new(engine, input, run_id, history);
+    let run = RunContext::new(engine, input, run_id, continued, history);
     run.progress.run_started(&run.id.0, &run.step_names());
 
     let ends = schedule::run_steps(&run, |planned| attempt(&run, planned));
@@ -214,6 +216,8 @@ pub(crate) struct RunContext<'a> {
     pub(crate) lock: &'a Lock,
     pub(crate) lock_digest: Digest,
     pub(crate) id: RunId,
+    /// An earlier process began it.
+    pub(crate) continued: bool,
     pub(crate) history: History,
     pub(crate) committed: Committed,
     pub(crate) cancel: Cancel,
@@ -223,10 +227,11 @@ pub(crate) struct RunContext<'a> {
     stop: OnceLock<String>,
     started_ms: u64,
     stored: Mutex<BTreeMap<Digest, ()>>,
+    scratch: Mutex<Option<ScratchFolder>>,
 }
 
 impl<'a> RunContext<'a> {
-    fn new(engine: &'a Engine, input: &RunInput<'a>, id: RunId, history: History) -> Self {
+    fn new(engine: &'a Engine, input: &RunInput<'a>, id: RunId, continued: bool, history: History) -> Self {
         Self {
             engine,
             plan: input.plan,
@@ -234,6 +239,7 @@ impl<'a> RunContext<'a> {
             lock: input.lock,
             lock_digest: Digest::of(input.lock_bytes),
             id,
+            continued,
             history,
             committed: Committed::default(),
             cancel: input.cancel.clone(),
@@ -242,6 +248,7 @@ impl<'a> RunContext<'a> {
             stop: OnceLock::new(),
             started_ms: engine.now_ms(),
             stored: Mutex::new(BTreeMap::new()),
+            scratch: Mutex::new(None),
         }
     }
 
@@ -312,6 +319,17 @@ impl<'a> RunContext<'a> {
         }
         stored.insert(artifact.digest, ());
         Ok(artifact)
+    }
+
+    /// The folder of this run's checkouts, made for the first step that needs one.
+    pub(crate) fn scratch_dir(&self) -> Result<PathBuf, EngineError> {
+        let failed = |e: StoreError| EngineError::internal("store/scratch", e);
+        let mut scratch = self.scratch.lock().map_err(|_| EngineError::internal("engine/poisoned", "a thread died making a folder"))?;
+        let made = match scratch.take() {
+            Some(made) => made,
+            None => ScratchFolder::new(&self.engine.settings.scratch_dir, &self.id.0).map_err(failed)?,
+        };
+        Ok(scratch.insert(made).dir().to_path_buf())
     }
 
     /// A journal record that needs no barrier of its own: the log already has what matters.

@@ -17,7 +17,8 @@ use seaworthy_store::artifacts::Artifacts;
 use serde_json::json;
 
 use crate::environment::{
-    self, Bytecode, Compile, Environment, EnvironmentError, HostFiles, IndexSettings, Interpreter, Places, Provision, Requirements, Setting,
+    self, Bytecode, Compile, Environment, EnvironmentError, HostFiles, IndexSettings, Interpreter, Places, Provision, Requirements, Search,
+    Setting,
 };
 use crate::error::EngineError;
 
@@ -34,6 +35,8 @@ pub struct EnvironmentSettings {
     pub offline: bool,
     /// How to reach it otherwise.
     pub index: IndexSettings,
+    /// The search for the interpreter, if it has begun.
+    pub search: Search,
     /// How tightly the steps are confined; what downloads their wheels is confined alike.
     pub profile: Profile,
 }
@@ -82,6 +85,8 @@ enum Compiled {
 struct HostClosure {
     closure: Vec<ClosureFile>,
     manifest: Manifest,
+    /// Of the manifest.
+    artifact: ArtifactRef,
     ready: Mutex<Option<HostFiles>>,
 }
 
@@ -161,7 +166,7 @@ fn python(workspace_dir: &Path, lock: &str, artifacts: &Artifacts, settings: &En
     let text = seaworthy_store::workspace::config_file(&path)
         .map_err(|e| EngineError::configuration("environment/lock", e.to_string(), "write it with `pip-compile --generate-hashes`"))?;
     let requirements = Requirements::parse(&text).map_err(|e| failed(&e))?;
-    let interpreter = environment::find_interpreter_remembered(&settings.interpreters, &settings.state_dir).map_err(|e| failed(&e))?;
+    let interpreter = settings.search.interpreter(&settings.interpreters, &settings.state_dir).map_err(|e| failed(&e))?;
     let cancel = Cancel::new();
     let with = provision(&interpreter, artifacts, settings, None, &cancel);
     let resolved = environment::resolve(&requirements, &with).map_err(|e| failed(&e))?;
@@ -195,7 +200,8 @@ fn provision<'a>(
 fn host(artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolved, EngineError> {
     let closure = seaworthy_sandbox::host_closure().map_err(|e| EngineError::configuration(e.code(), e.to_string(), e.hint()))?;
     let manifest = environment::closure_manifest(&closure, &settings.state_dir).map_err(|e| failed(&e))?;
-    let digest = manifest.reference().digest;
+    let artifact = manifest.reference();
+    let digest = artifact.digest;
     if artifacts.manifest(&digest).is_err() {
         let files = environment::closure_files(&closure).map_err(|e| failed(&e))?;
         let (_, stored) = artifacts.put_files(files).map_err(|e| EngineError::internal("store/put", e))?;
@@ -206,7 +212,7 @@ fn host(artifacts: &Artifacts, settings: &EnvironmentSettings) -> Result<Resolve
     Ok(Resolved {
         digest,
         from: "the host's loader, C library, shell and coreutils".to_owned(),
-        kind: Kind::Host(Box::new(HostClosure { closure, manifest, ready: Mutex::new(None) })),
+        kind: Kind::Host(Box::new(HostClosure { closure, manifest, artifact, ready: Mutex::new(None) })),
     })
 }
 
@@ -240,7 +246,7 @@ impl Resolved {
                 }
                 descriptor
             }
-            Kind::Host(host) => subject("environment", &host.manifest.reference()),
+            Kind::Host(host) => subject("environment", &host.artifact),
         };
         descriptor.annotations.insert("environment".to_owned(), json!(self.digest.hex()));
         vec![descriptor]
@@ -297,11 +303,10 @@ impl Resolved {
         if let Compiled::All(bytecode) = &*python.compiled() {
             bytecode.check().map_err(|e| failed(&e))?;
         }
-        let path = &python.interpreter.path;
-        let now = environment::find_interpreter_remembered(std::slice::from_ref(path), &settings.state_dir).map_err(|e| failed(&e))?;
-        if now.digest == python.interpreter.digest {
+        if environment::is_unchanged(&python.interpreter, &settings.state_dir) {
             return Ok(());
         }
+        let path = &python.interpreter.path;
         Err(changed(&format!("the interpreter `{}` or its library changed while the run was going on", path.display())))
     }
 

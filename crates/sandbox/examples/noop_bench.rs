@@ -75,6 +75,7 @@ fn ours(profile: Profile, mounts: Vec<Mount>) {
         hostname: "step".into(),
         mounts,
         links: Vec::new(),
+        texts: Vec::new(),
         outputs: vec!["out".into()],
         limits: Limits {
             memory_bytes: 512 << 20,

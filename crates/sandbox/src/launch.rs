@@ -167,6 +167,7 @@ fn write_order(spec: &Spec, mounts: Vec<crate::Mount>, host: HostId) -> Result<(
         hostname: spec.hostname.clone(),
         mounts: listed,
         links: spec.links.clone(),
+        texts: spec.texts.clone(),
         outputs: spec.outputs.clone(),
         output_files: spec.limits.output_files,
         disk_bytes: spec.limits.disk_bytes,

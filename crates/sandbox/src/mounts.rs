@@ -7,7 +7,7 @@
 //! **Invariant:** writable are `/out/<name>`, `/tmp` and `/dev/shm`; all bounded in size, none may hold programs.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
@@ -71,6 +71,9 @@ pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>) -> Staged<OwnedFd
     let out = root.place_writable(order).map_err(stage("making /out and /tmp"))?;
     for (link, target) in &order.links {
         root.link(link, target).map_err(stage(format!("link `{link}`")))?;
+    }
+    for (place, text) in &order.texts {
+        root.text(place, text).map_err(stage(format!("file `{place}`")))?;
     }
     root.folder(&order.workdir).map_err(stage(format!("workdir `{}`", order.workdir)))?;
     root.remove_covers().map_err(stage("making masks"))?;
@@ -197,6 +200,16 @@ impl Root {
         let (parent, name) = link.rsplit_once('/').unwrap_or(("", link));
         rustix::fs::symlinkat(target, self.folder(parent)?, name)?;
         Ok(())
+    }
+
+    /// A new file of the root itself, which is read-only as a whole before the step starts.
+    fn text(&self, path: &str, text: &str) -> io::Result<()> {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let make = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o444);
+        let file = rustix::fs::openat(self.folder(parent)?, name, make, mode)?;
+        rustix::fs::fchmod(&file, mode)?;
+        fs::File::from(file).write_all(text.as_bytes())
     }
 
     /// The folder of that path, made where missing. No symbolic link is followed, not even in a mount.

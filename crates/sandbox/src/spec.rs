@@ -18,6 +18,8 @@ use crate::error::SandboxError;
 
 /// The most mounts of one sandbox.
 const MOUNTS_MAX: usize = 4096;
+/// The most bytes of [`Spec::texts`] together: they lie in the root, which holds 16 MiB.
+const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The longest path of a spec.
 const PATH_BYTES_MAX: usize = 4000;
 
@@ -141,6 +143,8 @@ pub struct Spec {
     pub mounts: Vec<Mount>,
     /// Symbolic links of the private root: link, target.
     pub links: Vec<(String, String)>,
+    /// Small read-only files of the private root: place, content.
+    pub texts: Vec<(String, String)>,
     /// Names; each is a writable folder `/out/<name>`.
     pub outputs: Vec<String>,
     /// Bounds.
@@ -179,6 +183,14 @@ impl Spec {
             if target.is_empty() || nul(target) {
                 return refuse(format!("link `{link}` has no target"));
             }
+        }
+        for (place, _) in &self.texts {
+            check_path("file", place)?;
+            check_free("file", place)?;
+        }
+        let bytes = self.texts.iter().map(|(_, text)| text.len()).sum::<usize>();
+        if bytes > TEXT_BYTES_MAX {
+            return refuse(format!("{bytes} bytes of small files, at most {TEXT_BYTES_MAX}"));
         }
         for (index, name) in self.outputs.iter().enumerate() {
             if !is_output_name(name) {

@@ -49,6 +49,7 @@ pub(crate) struct Order {
     pub(crate) hostname: String,
     pub(crate) mounts: Vec<OrderMount>,
     pub(crate) links: Vec<(String, String)>,
+    pub(crate) texts: Vec<(String, String)>,
     pub(crate) outputs: Vec<String>,
     pub(crate) output_files: usize,
     pub(crate) disk_bytes: u64,

@@ -12,6 +12,7 @@ mod folders;
 pub mod journal;
 pub mod lineage;
 pub mod log;
+pub mod scratch;
 pub mod workspace;
 
 pub use error::StoreError;

@@ -201,14 +201,6 @@ pub fn private_folder(dir: &Path) -> Result<(), StoreError> {
     folders::private_folder(dir).map(drop)
 }
 
-/// Writes a new file that a step may read while it runs and that nothing rests on afterwards: not synced.
-pub fn write_scratch(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(CWD, path, flags, Mode::RUSR | Mode::RGRP | Mode::ROTH).map_err(StoreError::os("create", path))?;
-    fchmod(&file, Mode::RUSR | Mode::RGRP | Mode::ROTH).map_err(StoreError::os("set the mode of", path))?;
-    File::from(file).write_all(bytes).map_err(StoreError::io("write", path))
-}
-
 /// Creates a file that must not be there yet; of two who do so at once, the first wins.
 fn write_new(folder: &OwnedFd, dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let temp = Temp::write(folder, dir, name, bytes, 0o644)?;

@@ -94,6 +94,7 @@ impl Bytecode {
             hostname: "compile".to_owned(),
             mounts,
             links,
+            texts: Vec::new(),
             outputs: vec![OUTPUT.to_owned()],
             limits: limits(),
             capture: true,

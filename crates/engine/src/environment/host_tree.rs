@@ -130,7 +130,7 @@ impl SealedTree {
     /// Nothing of the tree was touched since it was hashed, or all of it is hashed again.
     pub(super) fn check(&self) -> Result<(), EnvironmentError> {
         let mut known = self.seal.lock().unwrap_or_else(PoisonError::into_inner);
-        if seal(&self.root, &self.place)? != *known {
+        if !known.holds(&self.root, &self.place)? {
             let (root, now) = hashed(&self.wanted, &self.place)?;
             let same = |folder: &OwnedFd| rustix::fs::fstat(folder).map(|stat| (stat.st_dev, stat.st_ino)).ok();
             if same(&root) != same(&self.root) {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use seaworthy_core::digest::{Digest, Hasher};
 
 use super::error::EnvironmentError;
+use super::memo::Looked;
 use super::wheel::WheelName;
 
 /// Bytes of an interpreter binary or library that are searched for the version.
@@ -41,22 +42,24 @@ pub struct Interpreter {
     pub platform: String,
     /// Names all of the above but the places.
     pub digest: Digest,
+    /// How its files stood when the digest was taken.
+    pub(super) looked: Looked,
 }
 
 /// The first of `candidates` that is a CPython 3.9 or later. Hashes some 100 MB: about 0.15 s.
 pub fn find_interpreter(candidates: &[PathBuf]) -> Result<Interpreter, EnvironmentError> {
-    find_with(candidates, &mut |interpreter| digest_of(interpreter))
+    find_with(candidates, &mut |interpreter| Ok((digest_of(interpreter)?, Looked::default())))
 }
 
 /// The same, with the digest from `digest`.
 pub(super) fn find_with(
     candidates: &[PathBuf],
-    digest: &mut dyn FnMut(&Interpreter) -> std::io::Result<Digest>,
+    digest: &mut dyn FnMut(&Interpreter) -> std::io::Result<(Digest, Looked)>,
 ) -> Result<Interpreter, EnvironmentError> {
     let mut tried = Vec::new();
     for candidate in candidates {
         let found = examine(candidate).and_then(|mut interpreter| {
-            interpreter.digest = digest(&interpreter).map_err(|error| error.to_string())?;
+            (interpreter.digest, interpreter.looked) = digest(&interpreter).map_err(|error| error.to_string())?;
             Ok(interpreter)
         });
         match found {
@@ -114,6 +117,7 @@ fn examine(candidate: &Path) -> Result<Interpreter, String> {
         abi_tag: format!("cp3{minor}"),
         version: (3, minor, patch),
         digest: Digest::of(b""),
+        looked: Looked::default(),
         path,
         prefix,
         stdlib,

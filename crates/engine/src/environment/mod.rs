@@ -1,7 +1,7 @@
 //! Environments: what a step runs in.
 //!
 //! in: a lock file with hashes, an interpreter of this machine; out: [`Environment`]: mounts, links and variables for the sandbox, and the digests that the attestation names.
-//! `requirements` reads the lock, `interpreter` finds Python, `provision` gets the wheels into the store, `wheel` and `unpack` make a tree of
+//! `requirements` reads the lock, `interpreter` and `search` find Python, `provision` gets the wheels into the store, `wheel` and `unpack` make a tree of
 //! them, `cache` keeps and re-hashes it, `host` and `host_tree` copy what is needed of the host, `seal` tells whether a tree was touched,
 //! `bytecode` compiles Python once, `setting` shows all of it to a sandbox.
 //! **Invariant:** no code of a wheel runs before a step imports it; nothing is taken that the lock does not name by hash.
@@ -17,6 +17,7 @@ mod memo;
 mod provision;
 mod requirements;
 mod seal;
+mod search;
 mod setting;
 mod unpack;
 mod wheel;
@@ -32,7 +33,9 @@ pub use host::{HostFiles, closure_files, closure_manifest};
 pub use host_tree::Places;
 pub use interpreter::{Interpreter, find_interpreter};
 pub use memo::find_interpreter_remembered;
+pub(crate) use memo::is_unchanged;
 pub use provision::{Environment, IndexSettings, Provision, Resolved, provision, resolve};
 pub use requirements::{Requirement, Requirements, normalise};
+pub use search::Search;
 pub use setting::Setting;
 pub use wheel::{Wheel, WheelFile, WheelName};

@@ -26,7 +26,7 @@ use super::host_tree::Places;
 use super::interpreter::Interpreter;
 use super::memo::is_unchanged;
 use super::requirements::Requirements;
-use super::seal::{Seal, seal};
+use super::seal::Seal;
 use super::setting::{Setting, folder_mount, interpreter_setting};
 use super::wheel::{WheelName, same_version, shown};
 
@@ -151,7 +151,7 @@ impl Environment {
     /// Whether the unpacked tree is as it was when its bytes were hashed: no file or folder has another inode, size, mode or time.
     /// What that trusts: see `seal`.
     pub fn is_untouched(&self) -> Result<bool, EnvironmentError> {
-        Ok(seal(&self.folder, Path::new("the unpacked environment"))? == self.seal)
+        self.seal.holds(&self.folder, Path::new("the unpacked environment"))
     }
 }
 
@@ -283,6 +283,7 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
         hostname: "provision".to_owned(),
         mounts,
         links,
+        texts: Vec::new(),
         outputs: vec![OUTPUT.to_owned()],
         // the wheels pass through memory twice: where pip unpacks its download, and in the output folder
         limits: Limits {

@@ -6,12 +6,14 @@
 //! the machine's clock back, and a change is at least a clock tick younger than what it changes ([`settle`]).
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
 use seaworthy_core::digest::{Digest, Hasher};
 
 use super::error::EnvironmentError;
@@ -27,13 +29,30 @@ pub(super) struct Seal {
     pub(super) digest: Digest,
     /// The folders below, `/`-separated.
     pub(super) folders: BTreeSet<String>,
+    /// The folder itself, and every file and folder below by its path from there.
+    seen: Vec<(CString, Identity)>,
+}
+
+impl Seal {
+    /// Whether `folder` still stands so. A name that came or went shows in the times of its folder, so nothing is listed and nothing
+    /// hashed: one look a file.
+    pub(super) fn holds(&self, folder: &OwnedFd, path: &Path) -> Result<bool, EnvironmentError> {
+        for (name, identity) in &self.seen {
+            match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if Identity::of(&stat) == *identity => {}
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+                Err(errno) => return Err(EnvironmentError::os("examine", path.join(OsStr::from_bytes(name.to_bytes())))(errno)),
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// Looks at everything below `folder`; `path` is for messages.
 pub(super) fn seal(folder: &OwnedFd, path: &Path) -> Result<Seal, EnvironmentError> {
-    let mut look = Look { hasher: Hasher::new(), folders: BTreeSet::new(), path };
-    look.folder(folder, "", 0)?;
-    Ok(Seal { digest: look.hasher.finish(), folders: look.folders })
+    let mut look = Look { hasher: Hasher::new(), folders: BTreeSet::new(), seen: Vec::new(), path };
+    look.folder(folder, &mut Vec::new(), 0)?;
+    Ok(Seal { digest: look.hasher.finish(), folders: look.folders, seen: look.seen })
 }
 
 /// Lets the clock tick: what is changed after this differs in time from what was just written.
@@ -44,14 +63,17 @@ pub(super) fn settle() {
 struct Look<'a> {
     hasher: Hasher,
     folders: BTreeSet<String>,
+    seen: Vec<(CString, Identity)>,
     path: &'a Path,
 }
 
 impl Look<'_> {
-    fn folder(&mut self, folder: &OwnedFd, below: &str, depth: usize) -> Result<(), EnvironmentError> {
-        let failed = |what| EnvironmentError::os(what, self.path.join(below));
+    /// `below` is the folder's path from the first, and is so again afterwards.
+    fn folder(&mut self, folder: &OwnedFd, below: &mut Vec<u8>, depth: usize) -> Result<(), EnvironmentError> {
+        let place = self.path.join(OsStr::from_bytes(below));
+        let failed = |what| EnvironmentError::os(what, place.clone());
         if depth > DEPTH_MAX {
-            let reason = format!("`{below}` is nested too deeply");
+            let reason = format!("`{}` is nested too deeply", String::from_utf8_lossy(below));
             return Err(EnvironmentError::Tampered { path: self.path.to_path_buf(), reason });
         }
         let own = fstat(folder).map_err(failed("examine"))?;
@@ -63,46 +85,68 @@ impl Look<'_> {
             }
         }
         names.sort();
-        self.note(below, b"", &own);
+        self.note(if below.is_empty() { b"." } else { below }, &own)?;
+        let length = below.len();
         for name in names {
+            if length > 0 {
+                below.push(b'/');
+            }
+            below.extend(name.to_bytes());
             self.entry(folder, &name, below, depth)?;
+            below.truncate(length);
         }
         Ok(())
     }
 
-    fn entry(&mut self, folder: &OwnedFd, name: &CString, below: &str, depth: usize) -> Result<(), EnvironmentError> {
-        let path = format!("{below}{}", name.to_string_lossy());
-        let failed = |what| EnvironmentError::os(what, self.path.join(&path));
-        let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("examine"))?;
+    fn entry(&mut self, folder: &OwnedFd, name: &CString, path: &mut Vec<u8>, depth: usize) -> Result<(), EnvironmentError> {
+        let failed = |what, path: &[u8]| EnvironmentError::os(what, self.path.join(OsStr::from_bytes(path)));
+        let stat = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| failed("examine", path)(errno))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            self.note(below, name.to_bytes(), &stat);
-            return Ok(());
+            return self.note(path, &stat);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inner = openat(folder, name, flags, Mode::empty()).map_err(failed("open"))?;
-        self.folder(&inner, &format!("{path}/"), depth + 1)?;
-        self.folders.insert(path);
+        let inner = openat(folder, name, flags, Mode::empty()).map_err(|errno| failed("open", path)(errno))?;
+        self.folder(&inner, path, depth + 1)?;
+        self.folders.insert(String::from_utf8_lossy(path).into_owned());
         Ok(())
     }
 
-    fn note(&mut self, below: &str, name: &[u8], stat: &Stat) {
-        self.hasher.update(below.as_bytes());
-        self.hasher.update(name);
-        // a name has no NUL
-        self.hasher.update(b"\0");
-        identify(stat, &mut self.hasher);
+    fn note(&mut self, path: &[u8], stat: &Stat) -> Result<(), EnvironmentError> {
+        let identity = Identity::of(stat);
+        let name = CString::new(path).map_err(|_| {
+            let reason = "a name holds a NUL".to_owned();
+            EnvironmentError::Tampered { path: self.path.to_path_buf(), reason }
+        })?;
+        self.hasher.update(name.to_bytes_with_nul());
+        identity.hash(&mut self.hasher);
+        self.seen.push((name, identity));
+        Ok(())
     }
 }
 
-/// Device, inode, size, mode, links and times: what cannot stay the same when a file is changed or exchanged.
-pub(super) fn identify(stat: &Stat, hasher: &mut Hasher) {
-    hasher.update(&stat.st_dev.to_le_bytes());
-    hasher.update(&stat.st_ino.to_le_bytes());
-    hasher.update(&stat.st_size.to_le_bytes());
-    hasher.update(&stat.st_mode.to_le_bytes());
-    hasher.update(&stat.st_nlink.to_le_bytes());
-    hasher.update(&stat.st_mtime.to_le_bytes());
-    hasher.update(&stat.st_mtime_nsec.to_le_bytes());
-    hasher.update(&stat.st_ctime.to_le_bytes());
-    hasher.update(&stat.st_ctime_nsec.to_le_bytes());
+/// Device, inode, size, mode, links and times: what cannot stay the same when a file is changed or exchanged. The types of these numbers
+/// differ from one architecture to the next; each fits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Identity([i128; 9]);
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Self {
+        Self([
+            i128::from(stat.st_dev),
+            i128::from(stat.st_ino),
+            i128::from(stat.st_size),
+            i128::from(stat.st_mode),
+            i128::from(stat.st_nlink),
+            i128::from(stat.st_mtime),
+            i128::from(stat.st_mtime_nsec),
+            i128::from(stat.st_ctime),
+            i128::from(stat.st_ctime_nsec),
+        ])
+    }
+
+    pub(super) fn hash(&self, hasher: &mut Hasher) {
+        for number in self.0 {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
 }

@@ -8,6 +8,7 @@ use seaworthy_store::artifacts::remove_checkout;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::memo::{Looked, is_unchanged};
 use super::unpack::{expected_tree, refuse_hiding, unpack};
 use super::*;
 
@@ -345,6 +346,7 @@ fn names_of_wheels_are_read_and_judged() {
         abi_tag: "cp311".into(),
         platform: "linux_x86_64".into(),
         digest: Digest::of(b"interpreter"),
+        looked: Looked::default(),
     };
     let cases = [
         ("numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl", true),
@@ -374,6 +376,7 @@ fn the_digest_depends_on_wheels_and_interpreter_but_not_on_order() {
         abi_tag: "cp311".into(),
         platform: "linux_x86_64".into(),
         digest: Digest::of(digest),
+        looked: Looked::default(),
     };
     let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
     let base = environment_digest(&[one, two], &make(b"i"));
@@ -437,10 +440,14 @@ fn the_interpreters_digest_covers_what_a_step_sees_and_nothing_else() {
     ];
     for (file, changes) in cases {
         let before = find_interpreter(std::slice::from_ref(&binary)).unwrap().digest;
+        let known = find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap();
+        assert!(known.looked.holds());
         assert_eq!(find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap().digest, before);
         std::fs::OpenOptions::new().create(true).append(true).open(&file).unwrap().write_all(b"y").unwrap();
         let after = find_interpreter(std::slice::from_ref(&binary)).unwrap().digest;
         assert_eq!(before != after, changes, "{}", file.display());
+        assert_eq!(is_unchanged(&known, &memo), !changes, "{}", file.display());
+        assert!(!changes || !known.looked.holds(), "{}", file.display());
         // with the memory of the time before the change, and again from the memory of the change
         for _ in 0..2 {
             assert_eq!(find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap().digest, after, "{}", file.display());

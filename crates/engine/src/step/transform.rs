@@ -3,13 +3,13 @@
 //! in: an authorized step; out: its outputs in the store, what the sandbox enforced, its captured output.
 //! **Invariant:** the program sees only its declared inputs, its code, its parameters and its environment; nothing but its declared outputs comes out.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
 use seaworthy_core::artifact::{ArtifactKind, ArtifactRef, Manifest, ManifestEntry};
 use seaworthy_core::limits;
 use seaworthy_core::plan::PlannedStep;
@@ -25,6 +25,9 @@ use crate::progress::StepState;
 use crate::resume::StagedOutput;
 use crate::runtime::Resolved;
 use crate::step::{BodyContext, BodyOutcome};
+
+/// Where a step finds its parameters.
+const PARAMS: &str = "/params/params.json";
 
 /// Bytes of a file of training code at most: weights may hide behind any length of text.
 const TEXT_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -65,7 +68,7 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
         ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
         ("SEAWORTHY_INPUTS".to_owned(), "/in".to_owned()),
         ("SEAWORTHY_OUTPUTS".to_owned(), "/out".to_owned()),
-        ("SEAWORTHY_PARAMS".to_owned(), "/params/params.json".to_owned()),
+        ("SEAWORTHY_PARAMS".to_owned(), PARAMS.to_owned()),
         ("TMPDIR".to_owned(), "/tmp".to_owned()),
         ("TZ".to_owned(), "UTC".to_owned()),
     ]);
@@ -80,9 +83,12 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
             let message = format!("step `{}` has two inputs called `{short}`", step.name);
             return Err(EngineError::configuration("step/input-name", message, "rename one of the outputs"));
         }
-        mounts.push(Mount { source: scratch.checkout(&input.artifact, short)?, target: format!("/in/{short}"), exec: false });
+        mounts.push(Mount {
+            source: scratch.checkout(&input.artifact, &format!("in-{short}"))?,
+            target: format!("/in/{short}"),
+            exec: false,
+        });
     }
-    mounts.push(Mount { source: params_file(step, scratch)?, target: "/params/params.json".to_owned(), exec: false });
     let workdir = match &step.code {
         Some(code) => {
             let artifact = store_code(context, step, code)?;
@@ -99,6 +105,7 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
         hostname: "step".to_owned(),
         mounts,
         links: setting.links,
+        texts: vec![(PARAMS.to_owned(), params_of(step)?)],
         outputs: step.outputs.keys().map(ToString::to_string).collect(),
         limits: limits_of(step),
         capture: step.logging,
@@ -167,40 +174,41 @@ fn is_text(engine: &Engine, entry: &ManifestEntry) -> Result<bool, EngineError> 
 }
 
 /// `$SEAWORTHY_PARAMS`: the parameters as one JSON file; their values stand in the provenance.
-fn params_file(step: &Step, scratch: &Scratch<'_>) -> Result<OwnedFd, EngineError> {
-    let failed = |e: &dyn std::fmt::Display| EngineError::internal("store/scratch", e);
-    let path = scratch.dir.join("params.json");
-    let bytes = seaworthy_core::json_strict::to_canonical(&step.params);
-    seaworthy_store::workspace::write_scratch(&path, &bytes).map_err(|e| failed(&e))?;
-    openat(CWD, &path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map_err(|e| failed(&e))
+fn params_of(step: &Step) -> Result<String, EngineError> {
+    String::from_utf8(seaworthy_core::json_strict::to_canonical(&step.params)).map_err(|e| EngineError::internal("engine/params", e))
 }
 
-/// A folder of checkouts for one attempt, removed when the attempt is over.
+/// The checkouts of one attempt, removed when the attempt is over.
 struct Scratch<'a> {
     engine: &'a Engine,
-    dir: PathBuf,
+    /// Where they lie, and how their names begin.
+    place: (PathBuf, String),
+    made: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> Scratch<'a> {
     fn new(context: &BodyContext<'a>) -> Result<Self, EngineError> {
         let id = context.id;
-        let dir = context.engine.settings.scratch_dir.join(format!("{}-{}-{}", id.run, id.step, id.attempt));
-        seaworthy_store::workspace::private_folder(&dir).map_err(|e| EngineError::internal("store/scratch", e))?;
-        Ok(Self { engine: context.engine, dir })
+        let place = (context.run.scratch_dir()?, format!("{}-{}", id.step, id.attempt));
+        Ok(Self { engine: context.engine, place, made: RefCell::default() })
     }
 
     fn checkout(&self, artifact: &ArtifactRef, name: &str) -> Result<OwnedFd, EngineError> {
         let damaged =
             |e: StoreError| EngineError::integrity("store/damaged", e.to_string(), "run `seaworthy verify` to see what was changed");
         let manifest = self.engine.artifacts.manifest(&artifact.digest).map_err(damaged)?;
-        self.engine.artifacts.checkout(&manifest, &self.dir.join(name)).map_err(damaged)
+        let (dir, prefix) = &self.place;
+        let dir = dir.join(format!("{prefix}-{name}"));
+        let folder = self.engine.artifacts.checkout(&manifest, &dir).map_err(damaged)?;
+        self.made.borrow_mut().push(dir);
+        Ok(folder)
     }
 }
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
-        // left-overs are removed at the next start; nothing rests on them
-        drop(seaworthy_store::artifacts::remove_checkout(&self.dir));
+        // left-overs are removed with the run's folder, or by the next run; nothing rests on them
+        self.made.borrow().iter().for_each(|dir| drop(seaworthy_store::artifacts::remove_checkout(dir)));
     }
 }
 

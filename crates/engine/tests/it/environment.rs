@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use seaworthy_engine::environment::{
-    Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Setting, find_interpreter, provision,
+    Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Search, Setting, find_interpreter, provision,
 };
 use seaworthy_engine::runtime::EnvironmentSettings;
 use seaworthy_sandbox::{Cancel, Exit, Limits, Outcome, Profile, Spec};
@@ -44,6 +44,7 @@ pub(crate) fn interpreter() -> Interpreter {
 /// How a run would find environments, with everything below `folder`.
 pub(crate) fn settings(folder: &Folder) -> EnvironmentSettings {
     EnvironmentSettings {
+        search: Search::default(),
         interpreters: vec![interpreter().path],
         cache_dir: folder.0.join("cache"),
         state_dir: folder.0.join("state"),
@@ -112,6 +113,7 @@ pub(crate) fn run(setting: Setting, argv: &[&str]) -> Outcome {
         hostname: "step".into(),
         mounts,
         links,
+        texts: Vec::new(),
         outputs: Vec::new(),
         limits,
         capture: true,
@@ -246,6 +248,7 @@ fn example_step(environment: &Environment, script: &str, input: (&str, &Path), o
         hostname: "step".into(),
         mounts,
         links,
+        texts: Vec::new(),
         outputs,
         limits,
         capture: true,

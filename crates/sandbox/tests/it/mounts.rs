@@ -49,3 +49,19 @@ fn what_is_not_executable_cannot_be_executed() {
     described["mounts"][0][2] = json!(false);
     assert_eq!(drive(&described)["error"]["code"], "sandbox/exec");
 }
+
+#[test]
+fn small_files_are_there_and_nobody_can_change_them() {
+    let mut described =
+        script("cat /params/p.json; (echo x >/params/p.json || chmod 600 /params/p.json || rm -f /params/p.json) 2>/dev/null");
+    described["texts"] = json!([["/params/p.json", "{\"a\":1}"]]);
+    let outcome = drive(&described);
+    assert_eq!((text(&outcome, "stdout").as_str(), &outcome["exit"]), ("{\"a\":1}", &json!({"code": 1})), "{outcome}");
+    for (place, content) in [("/out/out/x", "x".to_owned()), ("/tmp/../x", "x".to_owned()), ("/x", "x".repeat(9 << 20))] {
+        described["texts"] = json!([[place, content]]);
+        assert_eq!(drive(&described)["error"]["code"], "sandbox/spec", "{place}");
+    }
+    // none takes the place of what a mount brings
+    described["texts"] = json!([["/bin/sh", "x"]]);
+    assert_eq!(drive(&described)["error"]["code"], "sandbox/setup");
+}

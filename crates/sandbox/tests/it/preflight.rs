@@ -50,6 +50,7 @@ fn a_program_without_init_main_is_refused() {
         hostname: "step".into(),
         mounts: Vec::new(),
         links: Vec::new(),
+        texts: Vec::new(),
         outputs: Vec::new(),
         limits: Limits {
             memory_bytes: 1 << 26,

@@ -310,7 +310,7 @@ impl<'a> Batch<'a> {
         if !self.seen.insert(digest) {
             return Ok(digest);
         }
-        let standing = self.standing(&digest, bytes.len() as u64, &mut |existing| equal(existing, &mut &*bytes));
+        let standing = self.standing(&digest, bytes.len() as u64, &mut |existing| equal(existing, &mut &*bytes, bytes.len() as u64));
         if standing != Standing::Same {
             let temp = self.temp()?;
             let path = self.store.dir.join("tmp").join(&temp.name);
@@ -358,7 +358,7 @@ impl<'a> Batch<'a> {
             let standing = match &mut temp.file {
                 Some(fresh) => self.standing(&digest, size, &mut |existing| {
                     io::Seek::rewind(fresh)?;
-                    equal(existing, fresh)
+                    equal(existing, fresh, size)
                 }),
                 None => Standing::Absent,
             };
@@ -473,16 +473,17 @@ fn quarantine(store: &Artifacts, path: &str, tag: &str) -> Result<(), StoreError
     }
 }
 
-/// True if both readers yield the same bytes to their ends.
-fn equal(left: &mut dyn Read, right: &mut dyn Read) -> io::Result<bool> {
-    let mut ours = vec![0; CHUNK_BYTES];
-    let mut theirs = vec![0; CHUNK_BYTES];
+/// True if both readers yield the same bytes to their ends. A guess of their length spares small ones a large buffer.
+fn equal(left: &mut dyn Read, right: &mut dyn Read, length: u64) -> io::Result<bool> {
+    let chunk = usize::try_from(length).unwrap_or(CHUNK_BYTES).saturating_add(1).min(CHUNK_BYTES);
+    let mut ours = vec![0; chunk];
+    let mut theirs = vec![0; chunk];
     loop {
         let count = fill(left, &mut ours)?;
         if count != fill(right, &mut theirs)? || ours.get(..count) != theirs.get(..count) {
             return Ok(false);
         }
-        if count < CHUNK_BYTES {
+        if count < chunk {
             return Ok(true);
         }
     }

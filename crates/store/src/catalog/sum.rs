@@ -1,6 +1,7 @@
 //! The checksum beside the database: a byte changed anywhere in the file shows, even where no row lies.
 //!
-//! in: the database file; out: `catalog.sum` with its SHA-256, which is also the lock of those who write.
+//! in: the database file; out: `catalog.sum` with its BLAKE3, which is also the lock of those who write. It is taken at every start and end of
+//! a command, of a file that grows with the log; nobody else reads it, so the faster hash.
 //! **Invariant:** the checksum is renewed under the same lock under which the database was changed.
 
 use std::fs::File;
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, openat, unlinkat};
 use rustix::io::Errno;
-use seaworthy_core::digest::{Digest, Hasher};
 
 use super::CatalogError;
 
@@ -57,15 +57,15 @@ impl Sum {
         if file.take(128).read_to_string(&mut text).is_err() {
             return Ok(false);
         }
-        Ok(digest_of(&self.database)?.is_some_and(|digest| text == line(&digest)))
+        Ok(checksum(&self.database)?.is_some_and(|sum| text == line(&sum)))
     }
 
     /// Takes the checksum of the database as it is now.
     pub(super) fn renew(&self) -> Result<(), CatalogError> {
-        let digest = digest_of(&self.database)?.unwrap_or_else(|| Digest::of(b""));
+        let text = line(&checksum(&self.database)?.unwrap_or_else(|| blake3::hash(b"")));
         let mut file = &self.file;
-        file.rewind().and_then(|()| file.write_all(line(&digest).as_bytes())).map_err(|cause| fault("write", &self.path, cause))?;
-        self.file.set_len(line(&digest).len() as u64).map_err(|cause| fault("write", &self.path, cause))
+        file.rewind().and_then(|()| file.write_all(text.as_bytes())).map_err(|cause| fault("write", &self.path, cause))?;
+        self.file.set_len(text.len() as u64).map_err(|cause| fault("write", &self.path, cause))
     }
 
     /// Removes the database: it is made again from the log.
@@ -86,24 +86,24 @@ pub(super) fn path_of(database: &Path) -> PathBuf {
     database.with_extension("sum")
 }
 
-pub(super) fn line(digest: &Digest) -> String {
-    format!("{digest}\n")
+pub(super) fn line(sum: &blake3::Hash) -> String {
+    format!("blake3:{sum}\n")
 }
 
-/// SHA-256 of a file; `None` if there is none.
-pub(super) fn digest_of(path: &Path) -> Result<Option<Digest>, CatalogError> {
+/// BLAKE3 of a file; `None` if there is none.
+pub(super) fn checksum(path: &Path) -> Result<Option<blake3::Hash>, CatalogError> {
     let file = match openat(CWD, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(fault("open", path, errno.into())),
     };
     let mut file = File::from(file);
-    let mut hasher = Hasher::new();
+    let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(Some(hasher.finish())),
-            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
+            Ok(0) => return Ok(Some(hasher.finalize())),
+            Ok(count) => _ = hasher.update(buffer.get(..count).unwrap_or_default()),
             Err(cause) if cause.kind() == std::io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(fault("read", path, cause)),
         }

@@ -36,8 +36,8 @@ fn check_sum(path: &Path, sum_path: &Path) -> Vec<StoreFault> {
         Ok(text) => text,
         Err(cause) => return vec![fault(sum_path, cause.to_string())],
     };
-    match sum::digest_of(path) {
-        Ok(Some(digest)) if sum::line(&digest) == stored => Vec::new(),
+    match sum::checksum(path) {
+        Ok(Some(sum)) if sum::line(&sum) == stored => Vec::new(),
         Ok(Some(_)) => vec![fault(path, "its bytes are not those of its checksum".into())],
         Ok(None) => vec![fault(path, "it is missing, but its checksum is there".into())],
         Err(cause) => vec![fault(path, cause.to_string())],

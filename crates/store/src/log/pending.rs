@@ -18,7 +18,7 @@ use super::writer::{CHECKPOINT, Writes};
 const PENDING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long the thread waits for further commits, which change the same files again.
-const GATHERING: Duration = Duration::from_millis(25);
+const GATHERING: Duration = Duration::from_millis(200);
 
 /// Files to be written, by path.
 #[derive(Default)]

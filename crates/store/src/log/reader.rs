@@ -152,9 +152,9 @@ pub(super) fn from_wal(folder: &Arc<Folder>) -> Result<Writes, LogError> {
     };
     let origin = Checkpoint::parse(base.checkpoint.as_bytes())?.0.origin;
     let mut edge = Edge::load(&Files::on_disk(folder.clone()), base.before)?;
-    let mut writes = apply(&mut edge, std::slice::from_ref(base), &origin, false)?;
+    let mut writes = apply(&mut edge, std::slice::from_ref(base), &origin)?;
     if !rest.is_empty() {
-        writes = apply(&mut edge, rest, &origin, false)?;
+        writes = apply(&mut edge, rest, &origin)?;
     }
     Ok(writes)
 }

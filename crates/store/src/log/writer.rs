@@ -389,9 +389,13 @@ fn own(signer: &dyn Signer, note: &str) -> Result<(), LogError> {
 /// Files to be written, in order; the checkpoint is the last.
 pub(super) type Writes = Vec<(String, Vec<u8>)>;
 
-/// Applies records to `edge` and gives the files that this fills or changes. With `all_partials`, those of every
-/// checkpoint in between whose tile is still not full; else those of the last.
-pub(super) fn apply(edge: &mut Edge, records: &[Record], origin: &str, all_partials: bool) -> Result<Writes, LogError> {
+/// Applies records to `edge` and gives the files that this fills or changes; of partial tiles those of the last checkpoint.
+pub(super) fn apply(edge: &mut Edge, records: &[Record], origin: &str) -> Result<Writes, LogError> {
+    apply_with(edge, records, origin, false)
+}
+
+/// The same; with `all_partials`, also those of every checkpoint in between whose tile is still not full.
+fn apply_with(edge: &mut Edge, records: &[Record], origin: &str, all_partials: bool) -> Result<Writes, LogError> {
     let mut full = Vec::new();
     let mut writes = Writes::new();
     let mut sizes = BTreeSet::new();
@@ -445,6 +449,25 @@ pub(super) fn checkpoint_is_last(scan: &Scan, on_disk: Option<&[u8]>) -> Result<
     }
 }
 
+/// The base's own checkpoint is an older one than what follows it.
+fn without_old_checkpoint(writes: &mut Writes) {
+    let last = writes.iter().rposition(|(path, _)| path == CHECKPOINT);
+    let mut position = 0;
+    writes.retain(|(path, _)| {
+        position += 1;
+        path != CHECKPOINT || Some(position - 1) == last
+    });
+}
+
+fn are_there(folder: &Folder, writes: &Writes) -> Result<bool, LogError> {
+    for (path, bytes) in writes {
+        if folder.read(path)?.as_ref() != Some(bytes) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl State {
     /// Reads the state from the files up to the base and from the `wal` beyond it, and writes the files that are missing.
     fn load(folder: &Arc<Folder>, origin: &str, signer: &dyn Signer) -> Result<Self, LogError> {
@@ -461,8 +484,16 @@ impl State {
             barrier::sync(&wal).map_err(|error| io_error("sync", WAL, error))?;
         }
         let mut edge = Edge::load(&Files::on_disk(folder.clone()), base.before)?;
-        let mut writes = apply(&mut edge, std::slice::from_ref(base), origin, false)?;
-        writes.extend(apply(&mut edge, rest, origin, true)?);
+        let mut writes = apply(&mut edge, std::slice::from_ref(base), origin)?;
+        let mut before = edge.clone();
+        writes.extend(apply(&mut edge, rest, origin)?);
+        without_old_checkpoint(&mut writes);
+        let complete = are_there(folder, &writes)?;
+        if !complete {
+            // nobody knows which checkpoints had been published when the files were lost: each of them gets its partial tiles again
+            writes.extend(apply_with(&mut before, rest, origin, true)?);
+            without_old_checkpoint(&mut writes);
+        }
         let last = scan.records.last().unwrap_or(base);
         own(signer, &last.checkpoint)?;
         let mut state = Self {
@@ -482,14 +513,7 @@ impl State {
         if !scan.is_confirmed() {
             state.confirm(folder)?;
         }
-        // the base's own checkpoint is an older one than what follows it
-        let last_write = writes.iter().rposition(|(path, _)| path == CHECKPOINT);
-        let mut position = 0;
-        writes.retain(|(path, _)| {
-            position += 1;
-            path != CHECKPOINT || Some(position - 1) == last_write
-        });
-        for (path, bytes) in &writes {
+        for (path, bytes) in writes.iter().filter(|_| !complete) {
             if folder.read(path)?.as_ref() != Some(bytes) {
                 folder.replace(path, bytes)?;
             }
@@ -522,7 +546,7 @@ impl State {
         if let Some(last) = scan.records.last() {
             own(signer, &last.checkpoint)?;
         }
-        let writes = apply(&mut self.edge, &scan.records, origin, true)?;
+        let writes = apply(&mut self.edge, &scan.records, origin)?;
         self.dirty.extend(writes.into_iter().map(|(path, _)| path));
         // theirs could only be written after ours
         self.pending = Pending::default();
@@ -536,7 +560,7 @@ impl State {
     /// One durable commit. An error means: not acknowledged. The lock is held and the state is fresh.
     fn append(&mut self, folder: &Arc<Folder>, origin: &str, record: &Record) -> Result<(), LogError> {
         let mut edge = self.edge.clone();
-        let writes = apply(&mut edge, std::slice::from_ref(record), origin, false)?;
+        let writes = apply(&mut edge, std::slice::from_ref(record), origin)?;
         let bytes = record.encode()?;
         let grown = self.wal_bytes + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if grown > FILE_BYTES_MAX {

@@ -8,8 +8,8 @@ mod sealed;
 mod signer;
 
 use ed25519_dalek::Signer as _;
-use p256::ecdsa::signature::Verifier as _;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
+use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::ports::KeyRole;
 use zeroize::Zeroizing;
@@ -150,8 +150,9 @@ impl PublicKey {
     /// cofactor, small-order keys refused).
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
         let holds = match self {
+            // a quarter of what p256 needs for it; signing stays with p256, which wipes its key
             Self::P256(key) => {
-                p256::ecdsa::DerSignature::from_bytes(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.to_sec1_point(false).as_bytes()).verify(message, signature).is_ok()
             }
             Self::Ed25519(key) => {
                 ed25519_dalek::Signature::from_slice(signature).is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())

@@ -33,6 +33,8 @@ struct Described {
     #[serde(default)]
     links: Vec<(String, String)>,
     #[serde(default)]
+    texts: Vec<(String, String)>,
+    #[serde(default)]
     outputs: Vec<String>,
     #[serde(default)]
     limits: BTreeMap<String, u64>,
@@ -107,6 +109,7 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
         hostname: "step".into(),
         mounts: mounts(described)?,
         links: described.links.clone(),
+        texts: described.texts.clone(),
         outputs: described.outputs.clone(),
         limits: Limits {
             memory_bytes: limit("memory_bytes", 512 << 20),

@@ -1,0 +1,86 @@
+//! Folders for the checkouts of one run, on the store's file system, gone when the run is over.
+//!
+//! in: the folder that holds them, a run's name; out: [`ScratchFolder`], locked while it is in use.
+//! **Invariant:** nothing rests on what lies here; what a run that was killed left behind is removed by the next one, what another process
+//! uses is not touched.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::artifacts::remove_checkout;
+use crate::error::StoreError;
+use crate::folders;
+
+/// One run's folder; removed when dropped.
+#[derive(Debug)]
+pub struct ScratchFolder {
+    dir: PathBuf,
+    _lock: OwnedFd,
+}
+
+impl ScratchFolder {
+    /// Makes `parent/name` (0700), and removes its siblings that nobody uses any more.
+    pub fn new(parent: &Path, name: &str) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+        let all = folders::folder(parent)?;
+        // held while a new folder is not locked yet: nobody takes it for one that was left behind
+        locked(&all, FlockOperation::LockExclusive).map_err(StoreError::os("lock", parent))?;
+        for left in folders::names(&all).map_err(StoreError::os("list", parent))? {
+            let dir = parent.join(&left);
+            let Ok(folder) = folders::folder(&dir) else { continue };
+            if locked(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                // what cannot be removed now is tried again by the next run
+                _ = remove_checkout(&dir);
+            }
+        }
+        let dir = parent.join(name);
+        let lock = folders::private_folder(&dir)?;
+        locked(&lock, FlockOperation::NonBlockingLockExclusive).map_err(StoreError::os("lock", &dir))?;
+        Ok(Self { dir, _lock: lock })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        // left-overs are removed by the next run; nothing rests on them
+        _ = remove_checkout(&self.dir);
+    }
+}
+
+fn locked(folder: &OwnedFd, operation: FlockOperation) -> Result<(), Errno> {
+    loop {
+        match flock(folder, operation) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_uses_is_removed_and_what_is_in_use_stays() {
+        let parent = std::env::temp_dir().join(format!("scratch-folder-{}", std::process::id()));
+        let mine = ScratchFolder::new(&parent, "r1").unwrap();
+        std::fs::create_dir_all(parent.join("r0/s-1-in/deep")).unwrap();
+        let other = ScratchFolder::new(&parent, "r2").unwrap();
+        assert!(!parent.join("r0").exists(), "left behind by a run that was killed");
+        assert!(mine.dir().is_dir(), "in use");
+        assert!(ScratchFolder::new(&parent, "r1").is_err(), "one at a time");
+        drop(mine);
+        assert!(!parent.join("r1").exists() && other.dir().is_dir());
+        drop(other);
+        std::fs::remove_dir(&parent).unwrap();
+    }
+}
