@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,6 @@ use seaworthy_core::limits;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::{Step, StepKind};
 use seaworthy_sandbox::{Exit, Limits, Mount, Outcome, SandboxError, Spec};
-use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::NewFile;
 use serde_json::json;
 
@@ -24,7 +24,7 @@ use crate::error::EngineError;
 use crate::progress::StepState;
 use crate::resume::StagedOutput;
 use crate::runtime::Resolved;
-use crate::step::{BodyContext, BodyOutcome};
+use crate::step::{BodyContext, BodyOutcome, damaged};
 
 /// Where a step finds its parameters.
 const PARAMS: &str = "/params/params.json";
@@ -83,11 +83,7 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
             let message = format!("step `{}` has two inputs called `{short}`", step.name);
             return Err(EngineError::configuration("step/input-name", message, "rename one of the outputs"));
         }
-        mounts.push(Mount {
-            source: scratch.checkout(&input.artifact, &format!("in-{short}"))?,
-            target: format!("/in/{short}"),
-            exec: false,
-        });
+        mounts.extend(scratch.show(&input.artifact, short)?);
     }
     let workdir = match &step.code {
         Some(code) => {
@@ -193,13 +189,27 @@ impl<'a> Scratch<'a> {
         Ok(Self { engine: context.engine, place, made: RefCell::default() })
     }
 
+    /// An input at `/in/<short>`: its few files one by one, or a tree of them.
+    fn show(&self, artifact: &ArtifactRef, short: &str) -> Result<Vec<Mount>, EngineError> {
+        let target = format!("/in/{short}");
+        let manifest = self.engine.artifacts.manifest(&artifact.digest).map_err(|e| damaged(&e))?;
+        match self.engine.artifacts.single_files(&manifest).map_err(|e| damaged(&e))? {
+            Some(files) => {
+                let mount = |(name, file): (String, File)| Mount { source: file.into(), target: format!("{target}/{name}"), exec: false };
+                Ok(files.into_iter().map(mount).collect())
+            }
+            None => Ok(vec![Mount { source: self.tree(&manifest, &format!("in-{short}"))?, target, exec: false }]),
+        }
+    }
+
     fn checkout(&self, artifact: &ArtifactRef, name: &str) -> Result<OwnedFd, EngineError> {
-        let damaged =
-            |e: StoreError| EngineError::integrity("store/damaged", e.to_string(), "run `seaworthy verify` to see what was changed");
-        let manifest = self.engine.artifacts.manifest(&artifact.digest).map_err(damaged)?;
+        self.tree(&self.engine.artifacts.manifest(&artifact.digest).map_err(|e| damaged(&e))?, name)
+    }
+
+    fn tree(&self, manifest: &Manifest, name: &str) -> Result<OwnedFd, EngineError> {
         let (dir, prefix) = &self.place;
         let dir = dir.join(format!("{prefix}-{name}"));
-        let folder = self.engine.artifacts.checkout(&manifest, &dir).map_err(damaged)?;
+        let folder = self.engine.artifacts.checkout(manifest, &dir).map_err(|e| damaged(&e))?;
         self.made.borrow_mut().push(dir);
         Ok(folder)
     }

@@ -22,7 +22,26 @@ const DEPTH_MAX: usize = 128;
 const FOLDER_MODE: Mode = Mode::RUSR.union(Mode::XUSR).union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::RGRP).union(Mode::ROTH);
 
+/// Artifacts of at most so many files are bound file by file.
+const SINGLE_FILES_MAX: usize = 8;
+
 impl Artifacts {
+    /// The files of a small artifact, each hashed through the descriptor that is returned, to be bound one by one: no tree has to be made
+    /// and removed. [`None`] if there are too many, or a program among them: blobs are none.
+    pub fn single_files(&self, manifest: &Manifest) -> Result<Option<Vec<(String, File)>>, StoreError> {
+        let entries = manifest.entries();
+        if entries.len() > SINGLE_FILES_MAX || entries.iter().any(|entry| entry.mode & 0o100 != 0) {
+            return Ok(None);
+        }
+        let open = |entry: &ManifestEntry| {
+            let file = self.verified_file(&entry.digest)?;
+            let mode = fstat(&file).map_err(StoreError::os("examine", &entry.name))?.st_mode;
+            refuse_mode(&entry.name, mode)?;
+            Ok((entry.name.clone(), file))
+        };
+        entries.iter().map(open).collect::<Result<_, StoreError>>().map(Some)
+    }
+
     /// Builds the artifact's tree as the new folder `dir`, all of it read-only, and returns the folder, open.
     ///
     /// On failure what was built is removed again. The caller removes the tree with [`remove_checkout`].
@@ -76,10 +95,7 @@ impl Artifacts {
             self.check_open(&mut file, &entry.digest)?;
             return Err(StoreError::refused(&entry.name, "its blob was replaced while it was checked out"));
         }
-        if linked.st_mode & 0o7777 != 0o444 {
-            return Err(StoreError::refused(&entry.name, format!("its blob has mode {:04o} instead of 0444", linked.st_mode & 0o7777)));
-        }
-        Ok(())
+        refuse_mode(&entry.name, linked.st_mode)
     }
 
     fn copy_file(&self, entry: &ManifestEntry, mode: Mode, root: &OwnedFd, path: &Path) -> Result<(), StoreError> {
@@ -90,6 +106,14 @@ impl Artifacts {
         file.flush().map_err(StoreError::io("write", path))?;
         fchmod(&file, mode).map_err(StoreError::os("set the mode of", path))
     }
+}
+
+/// A blob that can be written to is no blob.
+fn refuse_mode(name: &str, mode: u32) -> Result<(), StoreError> {
+    if mode & 0o7777 == 0o444 {
+        return Ok(());
+    }
+    Err(StoreError::refused(name, format!("its blob has mode {:04o} instead of 0444", mode & 0o7777)))
 }
 
 /// Removes a tree that [`Artifacts::checkout`] built; nothing outside `dir` is touched, whatever links lie in it.

@@ -358,6 +358,26 @@ fn a_checkout_is_the_verified_tree_and_read_only() {
 }
 
 #[test]
+fn few_files_are_handed_out_one_by_one_verified_and_only_if_nobody_can_write_to_them() {
+    let scratch = Scratch::new();
+    let store = store(&scratch);
+    let put = |files: Vec<NewFile>| store.put_files(files).unwrap().0;
+    let few = put(vec![new_file(&scratch, "d/x", b"x"), new_file(&scratch, "y", b"y")]);
+    let names = |found: Option<Vec<(String, File)>>| found.map(|files| files.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+    assert_eq!(names(store.single_files(&few).unwrap()), Some(vec!["d/x".to_owned(), "y".to_owned()]));
+    let many = put((0..9).map(|n| new_file(&scratch, &format!("f{n}"), format!("{n}").as_bytes())).collect());
+    assert_eq!(names(store.single_files(&many).unwrap()), None);
+    let program = put(vec![NewFile { executable: true, ..new_file(&scratch, "go", b"#!") }]);
+    assert_eq!(names(store.single_files(&program).unwrap()), None, "a blob is no program");
+    let blob = blob_path(&scratch, &Digest::of(b"y"));
+    std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(store.single_files(&few).unwrap_err().to_string().contains("0644"));
+    std::fs::set_permissions(&blob, std::fs::Permissions::from_mode(0o444)).unwrap();
+    flip(&blob, 0);
+    assert_eq!(store.single_files(&few).unwrap_err().code(), "store/corrupt");
+}
+
+#[test]
 fn removing_a_checkout_never_follows_a_link_out() {
     let scratch = Scratch::new();
     let precious = scratch.write("outside/precious", b"keep me");
