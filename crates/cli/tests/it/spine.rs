@@ -76,6 +76,23 @@ echo 0,0
 }
 
 #[test]
+fn an_input_may_be_called_as_the_code_is() {
+    let tiny = Tiny::unlocked();
+    for (file, from, to) in [
+        ("seaworthy.yaml", "[double/doubled], outputs", "[double/code], outputs"),
+        ("seaworthy.yaml", "{doubled: dataset}", "{code: dataset}"),
+        ("src/double.sh", "OUTPUTS/doubled", "OUTPUTS/code"),
+        ("src/total.sh", "INPUTS/doubled", "INPUTS/code"),
+    ] {
+        tiny.edit(file, from, to);
+    }
+    tiny.ok(&["keys", "create"]);
+    tiny.ok(&["lock"]);
+    tiny.ok(&["run", "workflow.yaml"]);
+    assert_eq!(tiny.events_of("step.committed").pop().unwrap()["inputs"][0]["name"], "double/code");
+}
+
+#[test]
 fn a_failing_step_says_why_and_nothing_after_it_runs() {
     let tiny = Tiny::unlocked();
     tiny.write("src/double.sh", b"echo the reason is here >&2\nexit 7\n");
