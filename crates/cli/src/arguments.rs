@@ -33,6 +33,9 @@ pub(crate) struct Global {
     /// Environment to look at, where no workflow says it (default: from seaworthy.yaml)
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) environment: Option<String>,
+    /// Socket of a signer that runs as a service (default: $SEAWORTHY_SIGNER, else every run starts a signer of its own)
+    #[arg(long, global = true, value_name = "SOCKET")]
+    pub(crate) signer: Option<PathBuf>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -97,9 +100,33 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  seaworthy store gc --dry-run")]
     #[command(subcommand)]
     Store(Store),
+    /// Hold the keys in a process of its own: every run starts one; as a service it can belong to another user
+    #[command(
+        after_help = "Examples:\n  seaworthy --environment prod signer --id 0123456789abcdef --listen /run/seaworthy/signer.sock --allow-uid 1000\n  seaworthy --signer /run/seaworthy/signer.sock run workflow.yaml\n  seaworthy signer --status /run/seaworthy/signer.sock"
+    )]
+    Signer(Signer),
     /// Print the reference of all commands as Markdown
     #[command(hide = true)]
     Reference,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Signer {
+    /// Workspace whose keys to hold, by its id (default: the workspace folder's)
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Serve users of this machine on this socket, until stopped (default: the process that started it)
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) listen: Option<PathBuf>,
+    /// User who may ask, by number; may be given several times (default: the service's own)
+    #[arg(long, value_name = "UID", requires = "listen")]
+    pub(crate) allow_uid: Vec<u32>,
+    /// Ask the signer at this socket what it signed and refused
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["listen", "root"])]
+    pub(crate) status: Option<PathBuf>,
+    /// Hold the root key instead of the three others
+    #[arg(long, hide = true, conflicts_with = "listen")]
+    pub(crate) root: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,7 +1,7 @@
 //! Key files: where they are, how they are opened. They stand outside every workspace; keys inside one would vouch for themselves.
 //!
 //! in: the configuration folder; out: a signer, public keys, the trust file.
-//! **Invariant:** private keys are age files of mode 0600; a passphrase is read from the terminal once a process, never from the environment.
+//! **Invariant:** private keys are opened by the signer's process alone; they are age files of mode 0600; a passphrase is read from the terminal once a process, never from the environment.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt as _;
@@ -18,6 +18,7 @@ use seaworthy_trust::keys::{
     Identity, LocalSigner, PrivateKey, PublicKey, open_with_identity, open_with_passphrase, seal_to, seal_with_passphrase,
 };
 use seaworthy_trust::transparency;
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::names::Names;
@@ -162,7 +163,8 @@ impl Keystore {
         }
     }
 
-    fn hold_with_others(&self) -> Result<(), Failure> {
+    /// The keys stay as they are as long as this keystore lives.
+    pub(crate) fn hold_with_others(&self) -> Result<(), Failure> {
         match self.held()?.try_lock_shared() {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
@@ -297,24 +299,17 @@ impl Keystore {
         self.write_trust(trust)
     }
 
-    /// Opens the keys that runs need: user, runner, log. The root key stays closed.
-    pub(crate) fn signer(&self) -> Result<LocalSigner, Failure> {
-        self.hold_with_others()?;
-        self.open(|role| role != KeyRole::Root)
+    /// Refuses if the key file of a role is not there.
+    pub(crate) fn demand(&self, name: &str) -> Result<(), Failure> {
+        if self.has(name) { Ok(()) } else { Err(missing_keys(&self.environment)) }
     }
 
-    /// Opens the root key alone, for a revocation.
-    pub(crate) fn root_signer(&self) -> Result<LocalSigner, Failure> {
-        self.open(|role| role == KeyRole::Root)
-    }
-
-    fn open(&self, wanted: impl Fn(KeyRole) -> bool) -> Result<LocalSigner, Failure> {
+    /// Opens private keys: in the signer's process alone.
+    pub(crate) fn open(&self, wanted: impl Fn(KeyRole) -> bool) -> Result<LocalSigner, Failure> {
         let mut signer = LocalSigner::new(self.origin(), runner_id(&self.workspace_id, &self.environment));
         let mut opening = Opening::new(self)?;
         for (role, name) in ROLES.into_iter().filter(|(role, _)| wanted(*role)) {
-            if !self.has(name) {
-                return Err(missing_keys(&self.environment));
-            }
+            self.demand(name)?;
             let plain = opening.open(&read_private(&self.key_path(name))?)?;
             let pem = std::str::from_utf8(&plain)
                 .map_err(|e| Failure::configuration("keys/unreadable", e.to_string(), "restore the key folder"))?;
@@ -398,19 +393,19 @@ impl Opening {
         Ok(Self { identity, asked: None })
     }
 
-    fn open(&mut self, sealed: &[u8]) -> Result<Vec<u8>, Failure> {
+    fn open(&mut self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let refused = |e: seaworthy_trust::keys::KeyError| {
             Failure::configuration("keys/locked", e.to_string(), "the passphrase or identity.txt is not the one the key was sealed to")
         };
         if let Some(identity) = &self.identity {
-            return open_with_identity(identity, sealed).map(|plain| plain.to_vec()).map_err(refused);
+            return open_with_identity(identity, sealed).map_err(refused);
         }
         let secret = match &self.asked {
             Some(secret) => secret.clone(),
             None => ask("Passphrase of the keys: ")?,
         };
         self.asked = Some(secret.clone());
-        open_with_passphrase(secret.into(), sealed).map(|plain| plain.to_vec()).map_err(refused)
+        open_with_passphrase(secret.into(), sealed).map_err(refused)
     }
 }
 

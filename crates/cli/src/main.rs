@@ -14,6 +14,7 @@ mod open;
 mod ports;
 mod render;
 mod settings;
+mod signing;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<u8, Failure> {
         Command::Keys(command) => commands::keys::run(settings, &command),
         Command::Catalog(command) => commands::catalog::run(settings, &command),
         Command::Store(command) => commands::store::run(settings, &command),
+        Command::Signer(arguments) => commands::signer::run(settings, &arguments),
         Command::Reference => commands::reference::run(),
     }
 }

@@ -30,6 +30,7 @@ use crate::keystore::Keystore;
 use crate::last_seen::LastSeen;
 use crate::ports::{SystemClock, SystemEntropy};
 use crate::settings::Settings;
+use crate::signing;
 
 /// A workspace environment, open for running.
 pub(crate) struct Running {
@@ -99,11 +100,11 @@ fn open(
     let workspace = Workspace::create(dir).map_err(|e| state(&e))?;
     let paths = workspace.environment(environment).map_err(|e| state(&e))?;
     let keystore = Keystore::new(settings, workspace.id(), environment);
-    let signer = Arc::new(keystore.signer()?);
+    let seen = LastSeen::of(settings, &keystore.origin(), dir, environment.as_str());
+    let signer: Arc<dyn Signer> = Arc::new(signing::of_runs(settings, &keystore, seen.read()?)?);
     let trust = keystore
         .trust()?
         .ok_or_else(|| Failure::configuration("trust/missing", "there is no trust file", "`seaworthy keys create` makes one"))?;
-    let seen = LastSeen::of(settings, &keystore.origin(), dir, environment.as_str());
     let log = open_log(&paths, &keystore, &signer, &seen)?;
     publish_trust(&paths, &trust)?;
     let (authorizer, authz_policies) = authorizer(dir)?;
@@ -134,20 +135,14 @@ fn open(
 }
 
 /// Opens the log; a new one begins with the workspace's creation, but not where this user has seen one before.
-fn open_log(
-    paths: &EnvironmentPaths,
-    keystore: &Keystore,
-    signer: &Arc<seaworthy_trust::keys::LocalSigner>,
-    seen: &LastSeen,
-) -> Result<Log, Failure> {
+fn open_log(paths: &EnvironmentPaths, keystore: &Keystore, signer: &Arc<dyn Signer>, seen: &LastSeen) -> Result<Log, Failure> {
     let origin = keystore.origin();
     let new = !paths.log.join("checkpoint").exists() && !paths.log.join("wal").exists();
     seen.refuse_rollback(&paths.log, !new)?;
     if new {
         Log::create(&paths.log, &origin, &**signer).map_err(|e| Failure::configuration("log/create", e.to_string(), ""))?;
     }
-    let port: Arc<dyn Signer> = signer.clone();
-    let log = Log::open(&paths.log, &origin, port).map_err(|e| Failure::integrity(e.code(), e))?;
+    let log = Log::open(&paths.log, &origin, signer.clone()).map_err(|e| Failure::integrity(e.code(), e))?;
     if log.size().map_err(|e| Failure::integrity("log/read", e))? == 0 {
         let kind =
             EventKind::WorkspaceCreated { workspace: keystore.workspace_id().to_owned(), environment: keystore.environment().to_owned() };

@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) index: IndexSettings,
     /// The name of this user on this machine: a first name for their own id, and nothing that is believed.
     pub(crate) os_user: Option<String>,
+    /// `--signer`, else `$SEAWORTHY_SIGNER`: the socket of a signer that runs as a service.
+    pub(crate) signer: Option<PathBuf>,
     /// stderr is a terminal that understands escapes.
     pub(crate) terminal: bool,
 }
@@ -51,6 +53,7 @@ impl Settings {
             cache_dir: folder("XDG_CACHE_HOME", ".cache"),
             config_dir,
             os_user: account_name().or_else(|| variable("USER")),
+            signer: global.signer.clone().or_else(|| variable("SEAWORTHY_SIGNER").map(PathBuf::from)),
             pythons: pythons(&variable("PATH").unwrap_or_default()),
             index: index_settings(&home),
             terminal: std::io::IsTerminal::is_terminal(&std::io::stderr()) && variable("TERM").is_some_and(|term| term != "dumb"),

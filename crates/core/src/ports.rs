@@ -74,6 +74,37 @@ pub struct CheckpointRequest {
     pub root: Digest,
 }
 
+/// Whose process holds the keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SignerMode {
+    /// A process of its own, of the same user as whoever asks it.
+    Process,
+    /// A process of its own, of another user.
+    User,
+}
+
+/// How far a signer is kept apart from whoever asks it. A signer signs no other words about itself than these, so that a
+/// signed statement with them was made by a signer of this kind.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignerIsolation {
+    /// Whose process it is.
+    pub mode: SignerMode,
+    /// Version of the Landlock rules that keep it from every file; 0 if the kernel has none.
+    pub landlock: u32,
+    /// How many system calls its filter leaves it; 0 if there is no filter.
+    pub system_calls: u32,
+}
+
+impl SignerIsolation {
+    /// Whether the process was really confined.
+    #[must_use]
+    pub const fn is_confined(&self) -> bool {
+        self.landlock > 0 && self.system_calls > 0
+    }
+}
+
 /// Holds keys and signs typed requests; never raw bytes.
 pub trait Signer: Send + Sync {
     /// Signs a statement: a bundle with exactly one signature, no log proof yet.
@@ -82,6 +113,10 @@ pub trait Signer: Send + Sync {
     fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError>;
     /// SubjectPublicKeyInfo (DER) of the key of `role`.
     fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError>;
+    /// How it is kept apart from this process; `None` if the keys are in this process.
+    fn isolation(&self) -> Option<SignerIsolation> {
+        None
+    }
 }
 
 /// What becomes a leaf of the log.

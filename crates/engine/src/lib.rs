@@ -19,5 +19,6 @@ mod resume;
 pub mod run;
 pub mod runtime;
 mod schedule;
+pub mod signer;
 mod statements;
 mod step;

@@ -173,6 +173,7 @@ fn authorize_run(engine: &Engine, input: &RunInput<'_>, identity: &RunIdentity, 
         workflow: workflow_file(input.found)?.1,
         environment: input.plan.environment.clone(),
         nonce: hex_encode(&nonce),
+        signer: engine.ports.signer.isolation(),
     }
     .statement();
     let bundle = engine.ports.signer.attest(&AttestRequest { role: KeyRole::User, statement: &statement, step: None })?;

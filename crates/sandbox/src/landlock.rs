@@ -7,7 +7,7 @@
 use std::io;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 
@@ -21,6 +21,23 @@ pub(crate) fn abi_min(profile: Profile) -> u32 {
         // Here it is the only wall: truncate, network, devices and scopes must all be known to it.
         Profile::Landlock => 6,
     }
+}
+
+/// Restricts this thread: no file, no port, no socket or process outside.
+pub(crate) fn restrict_to_nothing() -> io::Result<()> {
+    let abi = ABI::V7;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))
+        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(abi)))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(abi)))
+        .and_then(Ruleset::create)
+        .map_err(io::Error::other)?;
+    let status = ruleset.restrict_self().map_err(io::Error::other)?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err(io::Error::other("the kernel enforces no Landlock rule"));
+    }
+    Ok(())
 }
 
 /// Restricts this thread: read and execute everywhere (in the private root), write in the three writable places.

@@ -23,6 +23,8 @@ mod drain;
 mod elf;
 mod error;
 #[cfg(target_os = "linux")]
+pub mod helper;
+#[cfg(target_os = "linux")]
 mod init;
 #[cfg(target_os = "linux")]
 mod landlock;

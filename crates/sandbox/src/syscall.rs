@@ -244,6 +244,12 @@ pub(crate) fn close_on_exec() -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) }).map(|_| ())
 }
 
+/// Closes every descriptor but the standard three.
+pub(crate) fn close_others() -> io::Result<()> {
+    // SAFETY: called at the start of a helper, before it opened anything; integers only.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) }).map(|_| ())
+}
+
 /// Undoes the launcher's blocking of all signals.
 pub(crate) fn unblock_signals() {
     // SAFETY: an empty set is valid for both calls.

@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::keystore::{Keystore, ROLES};
 use crate::names::Names;
 use crate::open::{self, Running};
-use crate::render;
 use crate::settings::Settings;
+use crate::{render, signing};
 
 /// Characters of a reason: it stands in the log for ever.
 const REASON_CHARS_MAX: usize = 200;
@@ -103,7 +103,7 @@ fn revoke(settings: &Settings, dir: &Path, key: &str, reason: &str, from: Option
     let target = revoked.hint.parse().map_err(|e| Failure::internal("keys/hint", e))?;
     let effective_log_index = from.unwrap_or(size);
     let revocation = Revocation { kind: Revoked::Key, target, reason: reason.to_owned(), effective_log_index };
-    running.engine.revoke_key(&running.keystore.root_signer()?, &revocation, role_name(revoked.role))?;
+    running.engine.revoke_key(&signing::of_root(settings, &running.keystore)?, &revocation, role_name(revoked.role))?;
     trust.keys.iter_mut().filter(|known| known.hint == revoked.hint).for_each(|known| known.end_at(size.max(known.from)));
     running.keystore.write_trust(&trust)?;
     running.remember();

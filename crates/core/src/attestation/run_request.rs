@@ -12,6 +12,7 @@ use super::{RUN_REQUEST, ReadError, blob, sha256_of};
 use crate::digest::Digest;
 use crate::envelope::{ResourceDescriptor, Statement};
 use crate::id::{Name, RunId};
+use crate::ports::SignerIsolation;
 
 /// What the statement says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +29,8 @@ pub struct RunRequest {
     pub environment: Name,
     /// Hex of random bytes.
     pub nonce: String,
+    /// How the signer is kept apart from the runner, in the signer's own words; absent if it is not.
+    pub signer: Option<SignerIsolation>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,27 +39,35 @@ struct Predicate {
     run: RunId,
     environment: Name,
     nonce: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signer: Option<SignerIsolation>,
 }
 
 impl RunRequest {
     /// The statement.
     #[must_use]
     pub fn statement(&self) -> Statement {
-        let predicate = Predicate { run: self.run.clone(), environment: self.environment.clone(), nonce: self.nonce.clone() };
+        let predicate = Predicate {
+            run: self.run.clone(),
+            environment: self.environment.clone(),
+            nonce: self.nonce.clone(),
+            signer: self.signer.clone(),
+        };
         let subjects = vec![blob("plan", &self.plan), blob("lock", &self.lock), blob("workflow", &self.workflow)];
         super::statement(RUN_REQUEST, subjects, &predicate)
     }
 
     /// Reads a run request.
     pub fn read(statement: &Statement) -> Result<Self, ReadError> {
-        let Predicate { run, environment, nonce } = super::predicate(statement, RUN_REQUEST)?;
+        let Predicate { run, environment, nonce, signer } = super::predicate(statement, RUN_REQUEST)?;
         let [plan, lock, workflow] = statement.subject.as_slice() else {
             return Err(ReadError::Subject("expected plan, lock and workflow".to_owned()));
         };
         if nonce.len() < 32 || crate::digest::hex_decode(&nonce).is_none() {
             return Err(ReadError::Malformed("the nonce is not at least 16 bytes in hex".to_owned()));
         }
-        Ok(Self { run, plan: named(plan, "plan")?, lock: named(lock, "lock")?, workflow: named(workflow, "workflow")?, environment, nonce })
+        let (plan, lock, workflow) = (named(plan, "plan")?, named(lock, "lock")?, named(workflow, "workflow")?);
+        Ok(Self { run, plan, lock, workflow, environment, nonce, signer })
     }
 }
 

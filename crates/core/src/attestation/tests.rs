@@ -18,6 +18,7 @@ use crate::artifact::{Manifest, ManifestEntry};
 use crate::decision::{EnforcementLevel, GateCheck, GateDecision, Reason};
 use crate::finding::{CheckReport, Finding, Severity};
 use crate::id::{Name, RunId, StepRunId};
+use crate::ports::{SignerIsolation, SignerMode};
 
 fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
@@ -128,6 +129,7 @@ fn run_request() -> RunRequest {
         workflow: digest("workflow"),
         environment: Name::new("staging").unwrap(),
         nonce: "00112233445566778899aabbccddeeff".to_owned(),
+        signer: None,
     }
 }
 
@@ -343,6 +345,12 @@ fn claims_that_contradict_themselves_are_refused() {
 
     let weak = RunRequest { nonce: "00".to_owned(), ..run_request() };
     assert!(RunRequest::read(&weak.statement()).is_err());
+    let kept_apart = SignerIsolation { mode: SignerMode::Process, landlock: 7, system_calls: 30 };
+    let request = RunRequest { signer: Some(kept_apart), ..run_request() };
+    assert_eq!(RunRequest::read(&request.statement()).unwrap(), request);
+    let mut more = request.statement();
+    more.predicate["signer"]["mode"] = json!("hardware");
+    assert!(RunRequest::read(&more).is_err(), "no mode that this version does not know");
 }
 
 #[test]

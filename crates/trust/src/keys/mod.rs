@@ -5,7 +5,9 @@
 //! never prints.
 
 mod sealed;
+mod service;
 mod signer;
+pub mod wire;
 
 use ed25519_dalek::Signer as _;
 use p256::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, LineEnding};
@@ -15,6 +17,7 @@ use seaworthy_core::ports::KeyRole;
 use zeroize::Zeroizing;
 
 pub use sealed::{Identity, open_with_identity, open_with_passphrase, seal_to, seal_with_passphrase};
+pub use service::{ServiceRefusal, SignerService};
 pub use signer::{LocalSigner, SignError, may_sign};
 
 /// The algorithm of a key, fixed by its role.

@@ -2,20 +2,23 @@
 //!
 //! in: [`AttestRequest`], [`CheckpointRequest`]; out: a [`Bundle`], a checkpoint note.
 //! **Invariant:** never signs raw bytes; a role signs only its predicate types, only the log key signs checkpoints and only
-//! of its own origin, and provenance only for the attempt it was asked for and in the name of its own runner.
+//! of its own origin, provenance only for the attempt it was asked for, and what names a runner only for its own.
 
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::attestation::{
     self, DEPLOYMENT, INTEGRITY_SCORE, MANIFEST, PROVENANCE, RELEASE, REVOCATION, RUN_REQUEST, ReadError, SVR, TEST_RESULT, VSA,
 };
-use seaworthy_core::envelope::{self, Bundle, PAYLOAD_TYPE, Statement};
+use seaworthy_core::envelope::{self, Bundle, PAYLOAD_TYPE, ResourceDescriptor, Statement};
 use seaworthy_core::id::StepRunId;
 use seaworthy_core::note::Checkpoint;
-use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, PortError, Signer};
+use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, PortError, Signer, SignerIsolation};
 use seaworthy_core::principal::PrincipalId;
 
 use super::{Algorithm, KeyError, PrivateKey};
 use crate::transparency;
+
+/// How the manifest of a finished body is named, before its attempt.
+const STAGED: &str = "staged:";
 
 /// Whether keys of `role` may sign statements of this type: the signer's policy, and the verifier's.
 #[must_use]
@@ -67,6 +70,9 @@ pub enum SignError {
         /// The log asked for.
         asked: String,
     },
+    /// A claim about this signer that is not its own.
+    #[error("the request says about this signer what it does not say about itself")]
+    Isolation,
     /// The key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -83,6 +89,7 @@ impl SignError {
             Self::Attempt { .. } => "sign/attempt",
             Self::Builder(_) => "sign/builder",
             Self::Origin { .. } => "sign/origin",
+            Self::Isolation => "sign/isolation",
             Self::Key(cause) => cause.code(),
         }
     }
@@ -135,12 +142,24 @@ impl LocalSigner {
         key.as_ref().ok_or(SignError::NoKey(role))
     }
 
-    /// Signs a statement if the policy lets this role.
+    /// Signs a statement if the policy lets this role. The keys are in the asking process, so no statement may say otherwise.
     pub fn sign_statement(&self, role: KeyRole, statement: &Statement, step: Option<&StepRunId>) -> Result<Bundle, SignError> {
+        self.sign_kept_apart(role, statement, step, None)
+    }
+
+    /// The same for a signer that is kept apart like this from whoever asks: a run request may say exactly that, or nothing.
+    pub(super) fn sign_kept_apart(
+        &self,
+        role: KeyRole,
+        statement: &Statement,
+        step: Option<&StepRunId>,
+        isolation: Option<&SignerIsolation>,
+    ) -> Result<Bundle, SignError> {
         if !may_sign(role, &statement.predicate_type) {
             return Err(SignError::Role { role, predicate_type: statement.predicate_type.clone() });
         }
-        self.check_claim(statement, step)?;
+        well_formed(statement)?;
+        self.check_claim(role, statement, step, isolation)?;
         seal(self.key(role)?, statement.to_payload())
     }
 
@@ -158,7 +177,13 @@ impl LocalSigner {
         seal(self.key(role)?, attestation::manifest::payload(name, manifest, of)?)
     }
 
-    fn check_claim(&self, statement: &Statement, step: Option<&StepRunId>) -> Result<(), SignError> {
+    fn check_claim(
+        &self,
+        role: KeyRole,
+        statement: &Statement,
+        step: Option<&StepRunId>,
+        isolation: Option<&SignerIsolation>,
+    ) -> Result<(), SignError> {
         match statement.predicate_type.as_str() {
             PROVENANCE => {
                 let provenance = attestation::provenance::Provenance::read(statement)?;
@@ -167,21 +192,38 @@ impl LocalSigner {
                 if found != want {
                     return Err(SignError::Attempt { found, want });
                 }
-                if provenance.builder != self.runner_id.0 {
-                    return Err(SignError::Builder(provenance.builder));
-                }
-                Ok(())
+                self.own_name(role, provenance.builder)
             }
-            MANIFEST => Ok(attestation::manifest::read(statement).map(drop)?),
+            MANIFEST => {
+                let want = step.map_or_else(|| "no step".to_owned(), StepRunId::to_string);
+                let staged = statement.subject.iter().filter_map(|subject| subject.name.as_deref()?.strip_prefix(STAGED));
+                if let Some(found) = staged.into_iter().find(|found| *found != want) {
+                    return Err(SignError::Attempt { found: found.to_owned(), want });
+                }
+                Ok(attestation::manifest::read(statement).map(drop)?)
+            }
             TEST_RESULT => Ok(attestation::test_result::TestResult::read(statement).map(drop)?),
-            SVR => Ok(attestation::svr::GateResult::read(statement).map(drop)?),
-            VSA => Ok(attestation::vsa::Approval::read(statement).map(drop)?),
+            SVR => self.own_name(role, attestation::svr::GateResult::read(statement)?.verifier),
+            VSA => self.own_name(role, attestation::vsa::Approval::read(statement)?.verifier),
             RELEASE => Ok(attestation::release::Release::read(statement).map(drop)?),
             DEPLOYMENT => Ok(attestation::deployment::DeploymentClaim::read(statement).map(drop)?),
             INTEGRITY_SCORE => Ok(attestation::integrity_score::IntegrityScore::read(statement).map(drop)?),
             REVOCATION => Ok(attestation::revocation::Revocation::read(statement).map(drop)?),
-            _ => Ok(attestation::run_request::RunRequest::read(statement).map(drop)?),
+            _ => {
+                let request = attestation::run_request::RunRequest::read(statement)?;
+                let fits = request.signer.is_none() || request.signer.as_ref() == isolation;
+                if fits { Ok(()) } else { Err(SignError::Isolation) }
+            }
         }
+    }
+
+    /// The runner's key signs in the name of its own runner alone.
+    fn own_name(&self, role: KeyRole, name: String) -> Result<(), SignError> {
+        if role != KeyRole::Runner || name == self.runner_id.0 { Ok(()) } else { Err(SignError::Builder(name)) }
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// Signs a checkpoint of this signer's own log.
@@ -193,6 +235,16 @@ impl LocalSigner {
         let checkpoint = Checkpoint { origin, size: request.size, root: request.root, extensions };
         Ok(transparency::sign_note(&checkpoint.to_text(), &self.origin, self.key(KeyRole::Log)?)?)
     }
+}
+
+/// What in-toto demands of every statement: a subject, and a digest of each.
+fn well_formed(statement: &Statement) -> Result<(), ReadError> {
+    let subjects = &statement.subject;
+    let named = |subject: &ResourceDescriptor| !subject.digest.is_empty() && subject.digest.values().all(|hex| !hex.is_empty());
+    if subjects.is_empty() || !subjects.iter().all(named) {
+        return Err(ReadError::Subject("expected at least one subject, each with a digest".to_owned()));
+    }
+    Ok(())
 }
 
 fn seal(key: &PrivateKey, payload: Vec<u8>) -> Result<Bundle, SignError> {

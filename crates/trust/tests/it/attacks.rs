@@ -670,6 +670,7 @@ fn revocation_is_a_matter_of_log_positions() {
         workflow: Digest::of(b"workflow"),
         environment: name("staging"),
         nonce: "ff112233445566778899aabbccddeeff".to_owned(),
+        signer: None,
     };
     let request: Statement = request.statement();
     let request = later.sign("late request", "user", request);

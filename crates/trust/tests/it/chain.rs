@@ -6,7 +6,7 @@ use seaworthy_core::decision::EnforcementLevel;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{EventKind, OutputRef};
 use seaworthy_core::id::StepRunId;
-use seaworthy_core::ports::{EvidenceSource, PortError};
+use seaworthy_core::ports::{EvidenceSource, PortError, SignerIsolation, SignerMode};
 use seaworthy_trust::attest::chain::{Assurance, Evidence, FAULTS, Status};
 use seaworthy_trust::attest::{ChainReport, VerifyOptions, verify_chain};
 
@@ -106,11 +106,13 @@ fn what_is_not_known_is_said() {
 #[test]
 fn witnesses_raise_the_level_and_bound_the_age() {
     let keys = Keys::new();
-    let mut world = honest();
+    let mut unaided = honest();
+    let apart = |mode, landlock| Some(SignerIsolation { mode, landlock, system_calls: 30 });
+    let mut world = World::record(&Draft::signed_by(apart(SignerMode::Process, 7)), &keys);
     let aged = |now_s: u64| VerifyOptions { max_age_ms: Some((60_000, now_s * 1_000)), ..options() };
     assert_eq!(codes(&verify_with(&world, "log", &aged(1_000))), ["verify/stale"]);
     world.cosign(&keys, "witness-a", "witness a", 1_000);
-    assert_eq!(verify(&world, "log").assurance, Assurance::L0, "one witness is not two");
+    assert_eq!(verify(&world, "log").assurance, Assurance::L1, "one witness is not two");
     world.cosign(&keys, "witness-b", "witness b", 1_010);
     let report = verify_with(&world, "log", &aged(1_050));
     assert!(report.ok, "{:?}", report.faults);
@@ -119,6 +121,33 @@ fn witnesses_raise_the_level_and_bound_the_age() {
     assert_eq!(codes(&verify_with(&world, "log", &aged(1_071))), ["verify/stale"]);
     world.trust.quorum = 2;
     assert!(verify(&world, "log").ok);
+    // levels build on each other: witnesses of a log whose keys were in the runner's process
+    unaided.cosign(&keys, "witness-a", "witness a", 1_000);
+    unaided.cosign(&keys, "witness-b", "witness b", 1_010);
+    assert_eq!(verify(&unaided, "log").assurance, Assurance::L0);
+}
+
+#[test]
+fn a_signer_that_was_a_confined_process_of_its_own_is_level_one() {
+    let keys = Keys::new();
+    for (mode, landlock, expected, told) in [
+        (SignerMode::Process, 7, Assurance::L1, "a process of its own"),
+        (SignerMode::User, 1, Assurance::L1, "a process of another user"),
+        (SignerMode::User, 0, Assurance::L0, "a process that the kernel could not confine"),
+    ] {
+        let world = World::record(&Draft::signed_by(Some(SignerIsolation { mode, landlock, system_calls: 30 })), &keys);
+        for reference in ["model:employment@1", "log", &format!("run:{}", run())] {
+            let report = verify(&world, reference);
+            assert!(report.ok, "{reference}: {:#?}", report.faults);
+            assert_eq!((report.assurance, report.signer.as_str()), (expected, told), "{reference}");
+        }
+    }
+    // control: without its word there is no level, and a faulty report has none either
+    let report = verify(&honest(), "log");
+    assert_eq!((report.assurance, report.signer.as_str()), (Assurance::L0, "in the runner's own process, or unknown"));
+    let mut broken = World::record(&Draft::signed_by(Some(SignerIsolation { mode: SignerMode::User, landlock: 7, system_calls: 30 })), &keys);
+    broken.bundles.remove(&broken.paes["score"].clone());
+    assert_eq!(verify(&broken, "log").assurance, Assurance::L0);
 }
 
 /// Inputs, outputs, statements and origin of an outcome, to forge.

@@ -31,7 +31,7 @@ use seaworthy_core::json_strict::to_canonical;
 use seaworthy_core::lock::{Lock, Pin, PinKind};
 use seaworthy_core::merkle;
 use seaworthy_core::note::{Checkpoint, KeyKind, Note, NoteSignature};
-use seaworthy_core::ports::{ByteSource, EvidenceSource, KeyRole, PortError};
+use seaworthy_core::ports::{ByteSource, EvidenceSource, KeyRole, PortError, SignerIsolation};
 use seaworthy_core::principal::{PrincipalId, runner_id};
 use seaworthy_trust::attest::{SourceOwner, TrustRoot, TrustedKey, TrustedLog, TrustedWitness};
 use seaworthy_trust::keys::PrivateKey;
@@ -302,6 +302,11 @@ impl Draft {
 
     /// The whole sample workflow, recorded.
     pub(crate) fn sample() -> Self {
+        Self::signed_by(None)
+    }
+
+    /// The same, with what the signer of the request said about itself.
+    pub(crate) fn signed_by(signer: Option<SignerIsolation>) -> Self {
         let mut draft = Self { items: Vec::new(), blobs: BTreeMap::new(), artifacts: BTreeMap::new() };
         draft.bytes();
         draft.event(EventKind::WorkspaceCreated { workspace: WORKSPACE.to_owned(), environment: "staging".to_owned() });
@@ -312,6 +317,7 @@ impl Draft {
             workflow: Digest::of(WORKFLOW_TEXT),
             environment: name("staging"),
             nonce: "00112233445566778899aabbccddeeff".to_owned(),
+            signer,
         };
         let request = draft.sign("request", "user", request.statement());
         draft.event(EventKind::RunStarted { run: run(), request, plan: Digest::of(b"plan") });

@@ -11,6 +11,7 @@
 mod bytes;
 mod declared;
 mod history;
+mod isolation;
 mod log;
 mod model;
 mod reference;
@@ -310,12 +311,18 @@ impl Walker<'_> {
             _ => "unknown".to_owned(),
         };
         let trust = if self.options.trust_is_file { "file" } else { "workspace (unproven)" };
+        let apart = self.isolation(reference);
         let line = Evidence::ok(reference.to_string(), "").with(children);
         let ok = self.faults.is_empty() && line.status != Status::Fail && checkpoint.is_some();
         ChainReport {
             reference: reference.to_string(),
             ok,
-            assurance: if ok && witnesses >= 2 { Assurance::L2 } else { Assurance::L0 },
+            assurance: match (ok && apart.everywhere(), witnesses) {
+                (true, 2..) => Assurance::L2,
+                (true, _) => Assurance::L1,
+                (false, _) => Assurance::L0,
+            },
+            signer: apart.to_string(),
             as_of: checkpoint.map(|verified| AsOf {
                 witnessed_s: verified.witnessed_s(),
                 witnesses: verified.cosigned.into_iter().map(|cosigned| cosigned.witness).collect(),

@@ -153,11 +153,11 @@ pub(crate) fn hint(code: &str) -> &'static str {
 pub enum Assurance {
     /// One host did everything.
     L0,
-    /// The signer is isolated from the runner (nothing in this version claims it).
+    /// In every run that counts here the signer was a confined process of its own, by its own signed word.
     L1,
-    /// At least two witnesses of the trust file cosigned the log.
+    /// And at least two witnesses of the trust file cosigned the log.
     L2,
-    /// A second organisation's runner reproduced the step (nothing in this version claims it).
+    /// And a second organisation's runner reproduced the step (nothing in this version claims it).
     L3,
 }
 
@@ -185,6 +185,8 @@ pub struct ChainReport {
     pub ok: bool,
     /// How much of it does not rest on one operator's word.
     pub assurance: Assurance,
+    /// Where the keys were, run by run.
+    pub signer: String,
     /// The checkpoint, if it holds.
     pub as_of: Option<AsOf>,
     /// `file` or `workspace (unproven)`.
