@@ -179,9 +179,8 @@ pub(crate) fn install_for_helper() -> io::Result<u32> {
     rules.insert(libc::SYS_getsockopt, vec![rule(vec![narrow(2, Op::Eq, peer)?])?]);
     let count = u32::try_from(rules.len()).unwrap_or(u32::MAX);
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let program: BpfProgram = SeccompFilter::new(rules, denied, SeccompAction::Allow, ARCH.0)
-        .and_then(TryInto::try_into)
-        .map_err(io::Error::other)?;
+    let program: BpfProgram =
+        SeccompFilter::new(rules, denied, SeccompAction::Allow, ARCH.0).and_then(TryInto::try_into).map_err(io::Error::other)?;
     seccompiler::apply_filter(&program).map_err(io::Error::other)?;
     Ok(count)
 }
@@ -370,14 +369,39 @@ mod tests {
     #[test]
     fn a_helper_opens_executes_and_signals_nothing() {
         for number in [
-            libc::SYS_openat, libc::SYS_openat2, libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen,
-            libc::SYS_execve, libc::SYS_execveat, libc::SYS_clone, libc::SYS_clone3, libc::SYS_kill, libc::SYS_tkill, libc::SYS_tgkill,
-            libc::SYS_pidfd_open, libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_prctl, libc::SYS_ioctl, libc::SYS_memfd_create,
-            libc::SYS_dup, libc::SYS_fcntl, libc::SYS_setuid, libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_io_uring_setup,
+            libc::SYS_openat,
+            libc::SYS_openat2,
+            libc::SYS_socket,
+            libc::SYS_socketpair,
+            libc::SYS_connect,
+            libc::SYS_bind,
+            libc::SYS_listen,
+            libc::SYS_execve,
+            libc::SYS_execveat,
+            libc::SYS_clone,
+            libc::SYS_clone3,
+            libc::SYS_kill,
+            libc::SYS_tkill,
+            libc::SYS_tgkill,
+            libc::SYS_pidfd_open,
+            libc::SYS_ptrace,
+            libc::SYS_process_vm_readv,
+            libc::SYS_prctl,
+            libc::SYS_ioctl,
+            libc::SYS_memfd_create,
+            libc::SYS_dup,
+            libc::SYS_fcntl,
+            libc::SYS_setuid,
+            libc::SYS_unlinkat,
+            libc::SYS_renameat2,
+            libc::SYS_io_uring_setup,
         ] {
             assert!(!HELPER.iter().chain(HELPER_HERE).any(|one| *one == number), "call {number} is allowed");
         }
-        assert!(HELPER.iter().chain(HELPER_HERE).all(|one| ALLOWED.iter().chain(ALLOWED_HERE).any(|step| step == one)), "fewer than a step");
+        assert!(
+            HELPER.iter().chain(HELPER_HERE).all(|one| ALLOWED.iter().chain(ALLOWED_HERE).any(|step| step == one)),
+            "fewer than a step"
+        );
     }
 
     #[test]

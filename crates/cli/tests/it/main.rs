@@ -21,6 +21,7 @@ mod journal;
 mod keys;
 mod lock;
 mod ordinary;
+mod signer;
 mod spine;
 mod stop;
 mod witness;

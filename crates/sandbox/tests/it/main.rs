@@ -17,6 +17,7 @@ mod battery;
 mod closures;
 mod ends;
 mod harness;
+mod helper;
 mod mounts;
 mod ordinary;
 mod outputs;

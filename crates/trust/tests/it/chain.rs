@@ -145,7 +145,8 @@ fn a_signer_that_was_a_confined_process_of_its_own_is_level_one() {
     // control: without its word there is no level, and a faulty report has none either
     let report = verify(&honest(), "log");
     assert_eq!((report.assurance, report.signer.as_str()), (Assurance::L0, "in the runner's own process, or unknown"));
-    let mut broken = World::record(&Draft::signed_by(Some(SignerIsolation { mode: SignerMode::User, landlock: 7, system_calls: 30 })), &keys);
+    let mut broken =
+        World::record(&Draft::signed_by(Some(SignerIsolation { mode: SignerMode::User, landlock: 7, system_calls: 30 })), &keys);
     broken.bundles.remove(&broken.paes["score"].clone());
     assert_eq!(verify(&broken, "log").assurance, Assurance::L0);
 }

@@ -45,6 +45,20 @@ pub(crate) fn in_child(attack: impl FnOnce() -> io::Result<c_long>) -> Verdict {
     }
 }
 
+/// Memory that can be written and executed.
+pub(crate) fn executable_memory() -> io::Result<()> {
+    let access = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
+    // SAFETY: a new anonymous page, given back at once.
+    unsafe {
+        let page = libc::mmap(ptr::null_mut(), 4096, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        if page == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        libc::munmap(page, 4096);
+    }
+    Ok(())
+}
+
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Verdict {
     // SAFETY: integers only.
     verdict::of(check(c_long::from(unsafe { libc::socket(family, kind, protocol) })))

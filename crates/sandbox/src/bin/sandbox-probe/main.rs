@@ -12,6 +12,8 @@
 #[cfg(target_os = "linux")]
 mod attack;
 #[cfg(target_os = "linux")]
+mod confined;
+#[cfg(target_os = "linux")]
 mod drive;
 #[cfg(target_os = "linux")]
 mod effects;
@@ -35,6 +37,13 @@ fn main() -> ExitCode {
             println!("{}", kernel::user().1);
             ExitCode::SUCCESS
         }
+        ["helper", how, file] => match confined::attempt_all(*how == "confined", std::path::Path::new(file)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        },
         ["attack", name, arguments @ ..] => match attack::attack(name, arguments) {
             Some(verdict) => {
                 println!("{verdict}");
@@ -52,7 +61,7 @@ fn main() -> ExitCode {
 
 #[cfg(target_os = "linux")]
 fn unknown(name: &str) -> ExitCode {
-    eprintln!("`{name}`: usage: sandbox-probe noop|whoami|drive|attack NAME …|behave NAME …");
+    eprintln!("`{name}`: usage: sandbox-probe noop|whoami|drive|helper confined|loose FILE|attack NAME …|behave NAME …");
     ExitCode::from(2)
 }
 

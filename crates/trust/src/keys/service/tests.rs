@@ -59,7 +59,9 @@ fn a_signature_holds_over_the_payload_that_the_asker_makes_of_the_same_statement
     assert_eq!((hello.origin.as_str(), hello.keys.len(), &hello.isolation), (ORIGIN, 3, &isolation()));
     let key = PublicKey::from_der(&seaworthy_core::digest::hex_decode(&hello.keys[&KeyRole::User]).unwrap()).unwrap();
     let statement = request(Some(isolation()));
-    let Answer::Signed { signature, key_hint, pae } = ask(&mut service, &attest(KeyRole::User, &statement, None)) else { panic!("refused") };
+    let Answer::Signed { signature, key_hint, pae } = ask(&mut service, &attest(KeyRole::User, &statement, None)) else {
+        panic!("refused")
+    };
     let signature = seaworthy_core::digest::hex_decode(&signature).unwrap();
     let bundle = Bundle { payload: statement.to_payload(), signature, key_hint, log_proof: None };
     assert_eq!(bundle.pae_digest(), pae);
