@@ -14,6 +14,7 @@ mod measure;
 mod overhead;
 mod peers;
 mod plan;
+mod signer;
 mod verify;
 mod workspace;
 
@@ -33,6 +34,7 @@ const GROUPS: &[(&str, bool, Group)] = &[
     ("log", true, log::measure),
     ("rerun", true, chain::rerun),
     ("verify", true, verify::measure),
+    ("signer", true, signer::measure),
     ("overhead", false, overhead::measure),
     ("confinement", false, confinement::measure),
     ("folder", false, folder::measure),

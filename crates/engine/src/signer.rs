@@ -19,7 +19,7 @@ use seaworthy_core::envelope::Bundle;
 use seaworthy_core::id::StepRunId;
 use seaworthy_core::limits::{SIGNER_ANSWER_BYTES_MAX, SIGNER_REQUEST_BYTES_MAX};
 use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, PortError, Signer, SignerIsolation};
-use seaworthy_sandbox::helper;
+use seaworthy_sandbox::recluse;
 use seaworthy_trust::keys::wire::{self, Answer, Attest, HEAD_BYTES, Hello, Request, Status};
 
 /// How long an answer may take. A signature takes less than a millisecond; a very large manifest a few seconds.
@@ -285,7 +285,7 @@ impl Link {
         let mut link = match place {
             SignerPlace::Program { path, arguments, environment } => {
                 let (stream, other) = UnixStream::pair().map_err(SignerError::Gone)?;
-                let child = helper::spawn(path, arguments, environment, other.into()).map_err(SignerError::Gone)?;
+                let child = recluse::spawn(path, arguments, environment, other.into()).map_err(SignerError::Gone)?;
                 Self { stream, child: Some(child) }
             }
             SignerPlace::Service(socket) => {

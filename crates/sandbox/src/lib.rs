@@ -23,8 +23,6 @@ mod drain;
 mod elf;
 mod error;
 #[cfg(target_os = "linux")]
-pub mod helper;
-#[cfg(target_os = "linux")]
 mod init;
 #[cfg(target_os = "linux")]
 mod landlock;
@@ -34,6 +32,8 @@ mod launch;
 mod mounts;
 #[cfg(target_os = "linux")]
 mod preflight;
+#[cfg(target_os = "linux")]
+pub mod recluse;
 mod report;
 #[cfg(target_os = "linux")]
 mod seccomp;

@@ -150,9 +150,9 @@ pub(crate) fn install(programs: &[Vec<(u16, u8, u8, u32)>]) -> io::Result<()> {
     Ok(())
 }
 
-/// What a helper of ours needs once it has read its secrets: to talk over what is open, to allocate, to end.
+/// What a recluse of ours needs once it has read its secrets: to talk over what is open, to allocate, to end.
 #[rustfmt::skip]
-const HELPER: &[libc::c_long] = &[
+const RECLUSE: &[libc::c_long] = &[
     libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_recvmsg,
     libc::SYS_sendmsg, libc::SYS_ppoll, libc::SYS_close, libc::SYS_accept4, libc::SYS_shutdown,
     libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise,
@@ -161,15 +161,15 @@ const HELPER: &[libc::c_long] = &[
     libc::SYS_clock_gettime, libc::SYS_clock_nanosleep, libc::SYS_nanosleep, libc::SYS_getrandom,
 ];
 #[cfg(target_arch = "x86_64")]
-const HELPER_HERE: &[libc::c_long] = &[libc::SYS_poll];
+const RECLUSE_HERE: &[libc::c_long] = &[libc::SYS_poll];
 #[cfg(target_arch = "aarch64")]
-const HELPER_HERE: &[libc::c_long] = &[];
+const RECLUSE_HERE: &[libc::c_long] = &[];
 
-/// Installs a helper's filter on this thread, for good; returns how many calls are left. What is not listed fails with `EPERM`.
-pub(crate) fn install_for_helper() -> io::Result<u32> {
+/// Installs a recluse's filter on this thread, for good; returns how many calls are left. What is not listed fails with `EPERM`.
+pub(crate) fn install_for_recluse() -> io::Result<u32> {
     let narrow = |index, op, value| SeccompCondition::new(index, Len::Dword, op, value).map_err(io::Error::other);
     let rule = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions).map_err(io::Error::other);
-    let mut rules: Rules = HELPER.iter().chain(HELPER_HERE).map(|number| (*number, Vec::new())).collect();
+    let mut rules: Rules = RECLUSE.iter().chain(RECLUSE_HERE).map(|number| (*number, Vec::new())).collect();
     // memory that can be executed is never made again
     let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
     rules.insert(libc::SYS_mmap, vec![rule(vec![narrow(2, Op::MaskedEq(executable), 0)?])?]);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_opens_executes_and_signals_nothing() {
+    fn a_recluse_opens_executes_and_signals_nothing() {
         for number in [
             libc::SYS_openat,
             libc::SYS_openat2,
@@ -396,10 +396,10 @@ mod tests {
             libc::SYS_renameat2,
             libc::SYS_io_uring_setup,
         ] {
-            assert!(!HELPER.iter().chain(HELPER_HERE).any(|one| *one == number), "call {number} is allowed");
+            assert!(!RECLUSE.iter().chain(RECLUSE_HERE).any(|one| *one == number), "call {number} is allowed");
         }
         assert!(
-            HELPER.iter().chain(HELPER_HERE).all(|one| ALLOWED.iter().chain(ALLOWED_HERE).any(|step| step == one)),
+            RECLUSE.iter().chain(RECLUSE_HERE).all(|one| ALLOWED.iter().chain(ALLOWED_HERE).any(|step| step == one)),
             "fewer than a step"
         );
     }

@@ -246,7 +246,7 @@ pub(crate) fn close_on_exec() -> io::Result<()> {
 
 /// Closes every descriptor but the standard three.
 pub(crate) fn close_others() -> io::Result<()> {
-    // SAFETY: called at the start of a helper, before it opened anything; integers only.
+    // SAFETY: called at the start of a recluse, before it opened anything; integers only.
     check(unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) }).map(|_| ())
 }
 

@@ -82,6 +82,11 @@ impl Workspace {
         output(self.command(arguments))
     }
 
+    /// Its configuration folder, as `XDG_CONFIG_HOME` has it.
+    pub(super) fn config(&self) -> PathBuf {
+        self.base.join("config")
+    }
+
     pub(super) fn journal(&self) -> PathBuf {
         self.dir.join(".seaworthy/staging/journal/journal")
     }

@@ -16,7 +16,7 @@ use seaworthy_core::id::Name;
 use seaworthy_core::limits::SIGNER_CONNECTIONS_MAX;
 use seaworthy_core::ports::{KeyRole, SignerIsolation, SignerMode};
 use seaworthy_engine::signer::status_of;
-use seaworthy_sandbox::helper::{self, HelperReport};
+use seaworthy_sandbox::recluse::{self, RecluseReport};
 use seaworthy_store::workspace::Workspace;
 use seaworthy_trust::keys::wire::{Answer, Frame, Frames, frame};
 use seaworthy_trust::keys::{LocalSigner, SignerService};
@@ -35,7 +35,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Signer) -> Result<u8, Failure
     if let Some(socket) = &arguments.status {
         return status(settings, socket);
     }
-    helper::harden().map_err(|e| unconfined(&e))?;
+    recluse::harden().map_err(|e| unconfined(&e))?;
     match &arguments.listen {
         Some(path) => service(settings, arguments, path),
         None => child(settings, arguments),
@@ -124,9 +124,9 @@ fn open(settings: &Settings, arguments: &Signer) -> Result<(Keystore, LocalSigne
     Ok((keystore, signer))
 }
 
-fn confine(signer: LocalSigner) -> Result<(SignerService, HelperReport), Failure> {
-    let locked = helper::lock_memory();
-    let report = helper::confine().map_err(|e| unconfined(&e))?;
+fn confine(signer: LocalSigner) -> Result<(SignerService, RecluseReport), Failure> {
+    let locked = recluse::lock_memory();
+    let report = recluse::confine().map_err(|e| unconfined(&e))?;
     Ok((SignerService::new(signer, locked), report))
 }
 
@@ -137,7 +137,7 @@ fn unconfined(error: &seaworthy_sandbox::SandboxError) -> Failure {
 /// Everybody who is heard.
 struct Desk {
     service: SignerService,
-    report: HelperReport,
+    report: RecluseReport,
     own: u32,
     allowed: Vec<u32>,
     peers: Vec<Peer>,

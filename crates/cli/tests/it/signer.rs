@@ -93,7 +93,7 @@ fn signer_of(run: u32) -> Option<u32> {
         let mut fields = stat.rsplit(')').next()?.split_whitespace();
         let (state, parent) = (fields.next()?, fields.next()?);
         let command = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let is_signer = String::from_utf8_lossy(&command).starts_with("seaworthy-helper\0") && state != "Z";
+        let is_signer = String::from_utf8_lossy(&command).starts_with("seaworthy-recluse\0") && state != "Z";
         (is_signer && parent == run.to_string()).then_some(pid)
     })
 }
@@ -222,6 +222,21 @@ fn the_signer_refuses_what_its_policy_forbids_and_goes_on() {
     assert_eq!((status.refused, status.size, status.signed[&KeyRole::Log]), (10, Some(6), 2));
     drop(stream);
     assert!(child.wait().unwrap().success(), "without its peer it ends");
+}
+
+/// Half a minute by design: run with `--ignored`.
+#[test]
+#[ignore = "a hanging signer is given up after 30 seconds"]
+fn a_hanging_signer_is_replaced() {
+    let tiny = Tiny::new();
+    let signer = client(&tiny, None);
+    let statement = request(None).statement();
+    let asked = AttestRequest { role: KeyRole::User, statement: &statement, step: None };
+    let before = signer.attest(&asked).unwrap();
+    let pid = signer.process_id().unwrap();
+    assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().unwrap().success());
+    assert_eq!(signer.attest(&asked).unwrap(), before);
+    assert_ne!(signer.process_id().unwrap(), pid);
 }
 
 /// The client as the engine has it, on the binary these tests were built with.

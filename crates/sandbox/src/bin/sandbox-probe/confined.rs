@@ -1,4 +1,4 @@
-//! What a helper can still do: each attempt, before or after it confined itself.
+//! What a recluse can still do: each attempt, before or after it confined itself.
 //!
 //! In: whether to confine, a file that is there. Out: one line an attempt: its name, and `done` or the error number.
 //!
@@ -11,16 +11,16 @@ use std::process::Command;
 
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
-use seaworthy_sandbox::helper;
+use seaworthy_sandbox::recluse;
 
 use crate::kernel;
 
 /// Tries everything there is to try.
 pub(crate) fn attempt_all(confine: bool, file: &Path) -> Result<(), String> {
-    helper::harden().map_err(|error| error.to_string())?;
+    recluse::harden().map_err(|error| error.to_string())?;
     let _listening = UnixListener::bind(file.with_file_name("open")).map_err(|error| error.to_string())?;
     if confine {
-        let report = helper::confine().map_err(|error| error.to_string())?;
+        let report = recluse::confine().map_err(|error| error.to_string())?;
         println!("landlock {} calls {}", report.landlock, report.system_calls);
     }
     let beside = |name: &str| file.with_file_name(name);

@@ -1,12 +1,12 @@
-//! Helper processes of our own program that hold something precious: started here, and confined by themselves.
+//! Recluses: processes of our own program that hold something precious: started here, and confined by themselves.
 //!
-//! In: what to start, with one end of a socket; in the helper: nothing. Out: a child; in the helper, a process that can
+//! In: what to start, with one end of a socket; in the recluse: nothing. Out: a child; in the recluse, a process that can
 //! only compute, talk over descriptors it has, and end.
 //!
-//! Not a sandbox for somebody else's program ([`crate::run`]): the helper runs our code, reads its key files first, and
+//! Not a sandbox for somebody else's program ([`crate::run`]): the recluse runs our code, reads its key files first, and
 //! then gives up everything. [`harden`] comes before the first secret is read, [`confine`] after the last.
 //!
-//! **Invariant:** what could not be enforced is in the [`HelperReport`], never silently missing.
+//! **Invariant:** what could not be enforced is in the [`RecluseReport`], never silently missing.
 //! **Invariant:** the socket is the only descriptor handed over besides standard error; the environment is what is given.
 
 use std::ffi::{OsStr, OsString};
@@ -22,20 +22,20 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use crate::error::SandboxError;
 use crate::{landlock, seccomp, syscall};
 
-/// What a helper could give up.
+/// What a recluse could give up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HelperReport {
+pub struct RecluseReport {
     /// Version of the Landlock rules that keep it from every file and port; 0 if the kernel has none.
     pub landlock: u32,
     /// System calls left to it.
     pub system_calls: u32,
 }
 
-/// Starts `program` as a helper, with `socket` as its standard input.
+/// Starts `program` as a recluse, with `socket` as its standard input.
 pub fn spawn(program: &Path, arguments: &[OsString], environment: &[(OsString, OsString)], socket: OwnedFd) -> io::Result<Child> {
     #[expect(clippy::disallowed_methods, reason = "the sandbox is the crate that starts programs")]
     let mut command = Command::new(program);
-    command.arg0("seaworthy-helper").args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value as &OsStr)));
+    command.arg0("seaworthy-recluse").args(arguments).env_clear().envs(environment.iter().map(|(name, value)| (name, value as &OsStr)));
     // the error stream stays: it is where a passphrase is asked for if there is no other way to the terminal
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()
 }
@@ -61,17 +61,17 @@ pub fn lock_memory() -> bool {
 /// After the last secret is read: no file, no socket but those open, no program, no other process. For good.
 ///
 /// A kernel without Landlock is in the report; anything else that fails is an error.
-pub fn confine() -> Result<HelperReport, SandboxError> {
+pub fn confine() -> Result<RecluseReport, SandboxError> {
     let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
     if !matches!(threads, Ok(1)) {
         // both layers are a thread's own
-        let what = "a helper confines itself while it has one thread".into();
+        let what = "a recluse confines itself while it has one thread".into();
         return Err(SandboxError::Spec { what });
     }
     let landlock = syscall::landlock_abi();
     if landlock > 0 {
         landlock::restrict_to_nothing().map_err(SandboxError::setup("landlock"))?;
     }
-    let system_calls = seccomp::install_for_helper().map_err(SandboxError::setup("seccomp"))?;
-    Ok(HelperReport { landlock, system_calls })
+    let system_calls = seccomp::install_for_recluse().map_err(SandboxError::setup("seccomp"))?;
+    Ok(RecluseReport { landlock, system_calls })
 }

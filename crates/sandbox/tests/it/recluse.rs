@@ -1,4 +1,4 @@
-//! A helper that confined itself can do nothing but what it lives on; the same program before that can do everything.
+//! A recluse that confined itself can do nothing but what it lives on; the same program before that can do everything.
 //!
 //! In: the probe's attempts. Out: pass or fail.
 
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{PROBE, is_root};
 
 fn attempts(how: &str, ordinary: bool) -> BTreeMap<String, String> {
-    let dir = std::env::temp_dir().join(format!("seaworthy-helper-{}-{how}-{ordinary}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("seaworthy-recluse-{}-{how}-{ordinary}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let (file, probe) = (dir.join("file"), dir.join("probe"));
     std::fs::write(&file, b"there").unwrap();
@@ -21,7 +21,7 @@ fn attempts(how: &str, ordinary: bool) -> BTreeMap<String, String> {
     } else {
         Command::new(&probe)
     };
-    let output = command.args(["helper", how]).arg(&file).stdin(Stdio::null()).output().unwrap();
+    let output = command.args(["recluse", how]).arg(&file).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{how}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     std::fs::remove_dir_all(&dir).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
@@ -29,7 +29,7 @@ fn attempts(how: &str, ordinary: bool) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_confined_helper_opens_connects_and_executes_nothing() {
+fn a_confined_recluse_opens_connects_and_executes_nothing() {
     for ordinary in [false, true] {
         // control: before it confines itself all of this works
         let mut loose = attempts("loose", ordinary);
