@@ -346,7 +346,7 @@ impl NewKey {
 struct Sealing<'a> {
     keystore: &'a Keystore,
     passphrase: bool,
-    asked: Option<String>,
+    asked: Option<Zeroizing<String>>,
 }
 
 impl<'a> Sealing<'a> {
@@ -362,7 +362,7 @@ impl<'a> Sealing<'a> {
                 None => ask("New passphrase for the keys: ")?,
             };
             self.asked = Some(secret.clone());
-            return seal_with_passphrase(secret.into(), plain).map_err(failed);
+            return seal_with_passphrase(secret, plain).map_err(failed);
         }
         let path = self.keystore.identity_path();
         if !path.is_file() {
@@ -377,7 +377,7 @@ impl<'a> Sealing<'a> {
 /// Opens key files: by the identity file if there is one, else by a passphrase asked once.
 struct Opening {
     identity: Option<Identity>,
-    asked: Option<String>,
+    asked: Option<Zeroizing<String>>,
 }
 
 impl Opening {
@@ -405,12 +405,12 @@ impl Opening {
             None => ask("Passphrase of the keys: ")?,
         };
         self.asked = Some(secret.clone());
-        open_with_passphrase(secret.into(), sealed).map_err(refused)
+        open_with_passphrase(secret, sealed).map_err(refused)
     }
 }
 
-fn ask(prompt: &str) -> Result<String, Failure> {
-    rpassword::prompt_password(prompt).map_err(|e| {
+fn ask(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|e| {
         Failure::configuration(
             "keys/no-terminal",
             format!("a passphrase can only be typed on a terminal: {e}"),
@@ -438,13 +438,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Reads a file that holds a secret; one that others can read is refused.
-fn read_private(path: &Path) -> Result<Vec<u8>, Failure> {
+fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mode = std::fs::metadata(path).map(|meta| meta.permissions().mode() & 0o777).unwrap_or(0);
     if mode & 0o077 != 0 {
         let message = format!("`{}` has mode {mode:o}: others can read it", path.display());
         return Err(Failure::configuration("keys/mode", message, format!("chmod 600 {}", path.display())));
     }
-    read(path)
+    read(path).map(Zeroizing::new)
 }
 
 fn unwritable(path: &Path, cause: &dyn std::fmt::Display) -> Failure {
