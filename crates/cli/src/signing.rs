@@ -51,7 +51,7 @@ fn expected(keystore: &Keystore, wanted: impl Fn(KeyRole) -> bool, here: bool) -
 }
 
 fn program(settings: &Settings, keystore: &Keystore, more: &[&str]) -> SignerPlace {
-    let config = settings.config_dir.parent().map_or_else(|| Path::new("/"), |parent| parent);
+    let config = settings.config_dir.parent().unwrap_or_else(|| Path::new("/"));
     let arguments = ["--environment", keystore.environment(), "signer", "--id", keystore.workspace_id()];
     let arguments = arguments.iter().chain(more).map(OsString::from).collect();
     let environment = vec![(OsString::from("XDG_CONFIG_HOME"), config.as_os_str().to_owned())];
