@@ -44,7 +44,7 @@ fn statement(builder: String, number: u32) -> Result<Statement, Box<dyn Error>> 
             device: None,
             code_integrity: None,
         },
-        dependencies: (0..8).map(|input| blob(format!("input-{input}/raw"), &digest)).collect(),
+        dependencies: (0..8).map(|input| blob(&format!("input-{input}/raw"), &digest)).collect(),
         builder,
         invocation: step()?,
         started: Timestamp(1),
