@@ -109,8 +109,13 @@ impl SignerIsolation {
 pub trait Signer: Send + Sync {
     /// Signs a statement: a bundle with exactly one signature, no log proof yet.
     fn attest(&self, request: &AttestRequest<'_>) -> Result<Bundle, PortError>;
-    /// Signs a checkpoint: the whole note text, body and signature line.
+    /// Signs a checkpoint: the whole note text, body and signature line, which the caller may rely on.
     fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError>;
+    /// The same note once more, if the signer remembers having signed exactly this checkpoint; `None` if it does not: then
+    /// nothing is signed. An error if it cannot be asked.
+    fn checkpoint_again(&self, request: &CheckpointRequest) -> Result<Option<String>, PortError>;
+    /// Whether the log's key signed this note, by the public key alone.
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError>;
     /// SubjectPublicKeyInfo (DER) of the key of `role`.
     fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError>;
     /// How it is kept apart from this process; `None` if the keys are in this process.

@@ -19,6 +19,7 @@ mod edge;
 mod pending;
 mod queue;
 mod reader;
+mod signing;
 mod wal;
 mod writer;
 
@@ -142,7 +143,7 @@ impl LogError {
             Self::OtherSignature { .. } => "look the statement up in the log before it is signed again",
             Self::Signer { .. } => "check that the log key of this environment is available",
             Self::OutOfRange { .. } => "`seaworthy log show` prints the size of the log",
-            Self::Halted { .. } => "end the process, check the disk, and start again: what was acknowledged is safe",
+            Self::Halted { .. } => "end the process, check the disk and the signer, and start again: what was acknowledged is safe",
         }
     }
 

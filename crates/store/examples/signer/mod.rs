@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::{Signature, Signer as _, SigningKey};
 use seaworthy_core::envelope::Bundle;
 use seaworthy_core::note::{Checkpoint, KeyKind, Note, NoteSignature, VerifierKey};
 use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, PortError, Signer};
@@ -47,6 +47,19 @@ impl Signer for TestSigner {
         let bytes = self.key.sign(text.as_bytes()).to_bytes().to_vec();
         let signature = NoteSignature { name: self.vkey.name().to_owned(), key_id: self.vkey.key_id(), bytes };
         Ok(Note { text, signatures: vec![signature] }.format())
+    }
+
+    fn checkpoint_again(&self, _: &CheckpointRequest) -> Result<Option<String>, PortError> {
+        Ok(None) // it remembers nothing
+    }
+
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError> {
+        let note = Note::parse(note.as_bytes()).map_err(|error| PortError::new("read a note", error))?;
+        let holds = |line: &NoteSignature| {
+            let signature = Signature::from_slice(&line.bytes);
+            signature.is_ok_and(|signature| self.key.verifying_key().verify_strict(note.text.as_bytes(), &signature).is_ok())
+        };
+        Ok(note.of_key(&self.vkey).any(holds))
     }
 
     fn public_key(&self, _: KeyRole) -> Result<Vec<u8>, PortError> {

@@ -18,7 +18,7 @@ use seaworthy_core::note::{Checkpoint, Note};
 use seaworthy_core::ports::{CheckpointRequest, EvidenceSource as _, Leaf, PortError, Recorder as _, Signer};
 use signer::TestSigner;
 
-use super::wal::scan;
+use super::wal::{Record, scan};
 use super::*;
 
 #[path = "../../examples/signer/mod.rs"]
@@ -26,6 +26,7 @@ mod signer;
 
 mod concurrent;
 mod crash;
+mod intent;
 mod tamper;
 
 const ORIGIN: &str = "test.example/log";
@@ -226,6 +227,12 @@ impl Signer for Liar {
         let root = if request.size > 3 { Digest::of(b"other") } else { request.root };
         signer().checkpoint(&CheckpointRequest { root, ..request.clone() })
     }
+    fn checkpoint_again(&self, request: &CheckpointRequest) -> Result<Option<String>, PortError> {
+        signer().checkpoint_again(request)
+    }
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError> {
+        signer().is_signed_by_log(note)
+    }
     fn public_key(&self, _: seaworthy_core::ports::KeyRole) -> Result<Vec<u8>, PortError> {
         unreachable!()
     }
@@ -238,6 +245,12 @@ fn a_checkpoint_other_than_the_one_asked_for_is_not_published() {
     let before = files(&dir);
     let log = Log::open(&dir, ORIGIN, Arc::new(Liar)).unwrap();
     assert_eq!(log.append(&leaves(3..4)).unwrap_err().code(), "log/signer");
+    assert_eq!(log.append(&leaves(3..4)).unwrap_err().code(), "log/halted", "whether it signed the right one too is unknown");
+    drop(log);
+    // what was to be signed stands there, and is cut off: this signer does not remember it
+    assert_eq!(LogReader::open(&dir).unwrap().state().size, 3);
+    assert_eq!(audit(&dir), []);
+    drop(open(&dir));
     assert_eq!(files(&dir), before);
 }
 

@@ -4,6 +4,10 @@
 //! **Invariant:** the first record is the *base*: no entries, only the checkpoint up to which every file is durable. Each
 //! further record starts at the size at which the one before ended.
 //! **Invariant:** only what follows the last intact record may be dropped, and only if no intact record follows it.
+//!
+//! A commit is two parts with one barrier behind both: the *intent* (leaves, and the checkpoint's text without a signature),
+//! written before the signer is asked, and the *signature*. Together they are one record. An intent alone is none: see
+//! [`super::signing`].
 
 use seaworthy_core::digest::{Digest, Hasher};
 use seaworthy_core::merkle::tile::push_entry;
@@ -13,6 +17,9 @@ use super::LogError;
 /// Name of the file.
 pub(super) const WAL: &str = "wal";
 const MAGIC: &[u8; 8] = b"swlogrec";
+/// What is to be signed, and the signature for it.
+const INTENT: &[u8; 8] = b"swlogint";
+const SIGNATURE: &[u8; 8] = b"swlogsig";
 /// Magic, length, checksum.
 const HEAD: usize = 8 + 4 + 32;
 
@@ -25,8 +32,25 @@ pub(super) struct Record {
     pub(super) entries: Vec<Vec<u8>>,
     /// New attestation bundles by SHA256(PAE).
     pub(super) bundles: Vec<(Digest, Vec<u8>)>,
-    /// The signed checkpoint after it.
+    /// The signed checkpoint after it; of an intent, its text alone.
     pub(super) checkpoint: String,
+}
+
+/// What a record is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Whole,
+    Intent,
+    Signature,
+}
+
+/// A commit at the end of a `wal` for which no signature is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Intent {
+    /// What was to be committed; its checkpoint is not signed.
+    pub(super) record: Record,
+    /// Bytes it takes.
+    pub(super) bytes: usize,
 }
 
 /// What a `wal` holds.
@@ -38,6 +62,8 @@ pub(super) struct Scan {
     pub(super) intact: usize,
     /// Whether bytes follow that are no record: a commit that was never acknowledged, or damage.
     pub(super) torn: bool,
+    /// The first of these bytes, if they are what was to be signed.
+    pub(super) intent: Option<Intent>,
 }
 
 impl Scan {
@@ -57,7 +83,22 @@ impl Scan {
 }
 
 impl Record {
+    /// A record of its own.
     pub(super) fn encode(&self) -> Result<Vec<u8>, LogError> {
+        self.encode_as(MAGIC)
+    }
+
+    /// The part before the signature; the checkpoint has none yet.
+    pub(super) fn encode_intent(&self) -> Result<Vec<u8>, LogError> {
+        self.encode_as(INTENT)
+    }
+
+    /// The part with the signature.
+    pub(super) fn encode_signature(&self) -> Result<Vec<u8>, LogError> {
+        Self { before: self.before, checkpoint: self.checkpoint.clone(), ..Self::default() }.encode_as(SIGNATURE)
+    }
+
+    fn encode_as(&self, magic: &[u8; 8]) -> Result<Vec<u8>, LogError> {
         let mut body = self.before.to_be_bytes().to_vec();
         push_length(&mut body, self.entries.len())?;
         for entry in &self.entries {
@@ -71,7 +112,7 @@ impl Record {
         }
         push_length(&mut body, self.checkpoint.len())?;
         body.extend_from_slice(self.checkpoint.as_bytes());
-        let mut record = MAGIC.to_vec();
+        let mut record = magic.to_vec();
         push_length(&mut record, body.len())?;
         record.extend_from_slice(checksum(&body).as_bytes());
         record.append(&mut body);
@@ -132,18 +173,29 @@ impl<'a> Cursor<'a> {
 }
 
 /// The record at the start of `bytes` and its length, if it is intact.
-fn first(bytes: &[u8]) -> Option<(Record, usize)> {
+fn first(bytes: &[u8]) -> Option<(Kind, Record, usize)> {
     let mut cursor = Cursor(bytes);
-    if cursor.array::<8>()? != MAGIC {
-        return None;
-    }
+    let kind = match cursor.array::<8>()? {
+        MAGIC => Kind::Whole,
+        INTENT => Kind::Intent,
+        SIGNATURE => Kind::Signature,
+        _ => return None,
+    };
     let length = cursor.length()?;
     let sum = Digest::from_bytes(*cursor.array()?);
     let body = cursor.bytes(length)?;
     if checksum(body) != sum {
         return None;
     }
-    Some((Record::decode(body)?, HEAD + length))
+    Some((kind, Record::decode(body)?, HEAD + length))
+}
+
+/// The signed checkpoint of `intent` at the start of `bytes`, and its length.
+fn signature_of(intent: &Record, bytes: &[u8]) -> Option<(String, usize)> {
+    let (kind, signature, length) = first(bytes)?;
+    let bare = signature.entries.is_empty() && signature.bundles.is_empty() && signature.before == intent.before;
+    let fits = kind == Kind::Signature && bare && signature.checkpoint.starts_with(&intent.checkpoint);
+    fits.then_some((signature.checkpoint, length))
 }
 
 /// Reads records from the start of `bytes`. An intact record behind damage is an error: it was acknowledged, and so were
@@ -151,14 +203,33 @@ fn first(bytes: &[u8]) -> Option<(Record, usize)> {
 pub(super) fn scan(bytes: &[u8]) -> Result<Scan, LogError> {
     let mut scan = Scan::default();
     let mut rest = bytes;
-    while let Some((record, length)) = first(rest) {
+    let mut behind = 1;
+    while let Some((kind, mut record, mut length)) = first(rest) {
+        match kind {
+            Kind::Whole => {}
+            Kind::Intent => match signature_of(&record, rest.get(length..).unwrap_or_default()) {
+                Some((checkpoint, more)) => {
+                    record.checkpoint = checkpoint;
+                    length += more;
+                }
+                None => {
+                    behind = length;
+                    scan.intent = Some(Intent { record, bytes: length });
+                    break;
+                }
+            },
+            // what it belonged to is not there
+            Kind::Signature => break,
+        }
         scan.records.push(record);
         scan.intact += length;
         rest = rest.get(length..).unwrap_or_default();
     }
     scan.torn = !rest.is_empty();
-    let behind = rest.windows(MAGIC.len()).enumerate().skip(1).filter(|(_, window)| window == MAGIC);
-    for (at, _) in behind {
+    // neither half of a commit shows that what is before it was acknowledged: one barrier stands behind both, and a power cut
+    // may keep the second and lose the first
+    let found = rest.windows(MAGIC.len()).enumerate().skip(behind).filter(|(_, window)| window == MAGIC);
+    for (at, _) in found {
         if rest.get(at..).and_then(first).is_some() {
             let reason = format!("the record at byte {} is damaged and an intact one follows it", scan.intact);
             return Err(LogError::corrupt(WAL, reason));
@@ -209,5 +280,51 @@ mod tests {
                 Ok(scan) => assert!(at >= last && scan.torn && scan.records == records[..2], "byte {at}"),
             }
         }
+    }
+
+    fn parts(before: u64) -> (Vec<u8>, Vec<u8>, Record) {
+        let unsigned = record(before);
+        let signed = Record { checkpoint: format!("{}\n— signed\n", unsigned.checkpoint), ..unsigned.clone() };
+        (unsigned.encode_intent().unwrap(), signed.encode_signature().unwrap(), signed)
+    }
+
+    #[test]
+    fn an_intent_and_its_signature_are_one_record_and_an_intent_alone_is_none() {
+        let base = record(0).encode().unwrap();
+        let (intent, signature, signed) = parts(3);
+        let whole = [base.as_slice(), &intent, &signature].concat();
+        let read = scan(&whole).unwrap();
+        assert_eq!((read.records.as_slice(), read.torn, read.intent), ([record(0), signed].as_slice(), false, None));
+        for cut in base.len()..whole.len() {
+            let read = scan(&whole[..cut]).unwrap();
+            let intended = cut >= base.len() + intent.len();
+            assert_eq!((read.records.len(), read.intact, read.torn), (1, base.len(), cut > base.len()), "cut at {cut}");
+            assert_eq!(read.intent, intended.then(|| Intent { record: record(3), bytes: intent.len() }), "cut at {cut}");
+        }
+        // a signature of something else, or of nothing, is none
+        for other in [parts(6).1, Record { checkpoint: "other".to_owned(), ..record(3) }.encode_signature().unwrap()] {
+            let read = scan(&[base.as_slice(), &intent, &other].concat()).unwrap();
+            assert!((read.records.len(), read.torn, read.intent.is_some()) == (1, true, true));
+            let read = scan(&[base.as_slice(), &other].concat()).unwrap();
+            assert!((read.records.len(), read.torn, read.intent.is_some()) == (1, true, false));
+        }
+    }
+
+    /// A power cut keeps pages in any order: until the barrier the second part may be there without the first.
+    #[test]
+    fn a_damaged_intent_is_a_tear_until_something_follows_its_signature() {
+        let base = record(0).encode().unwrap();
+        let (intent, signature, signed) = parts(3);
+        let mut damaged = intent.clone();
+        damaged[intent.len() / 2] ^= 1;
+        let read = scan(&[base.as_slice(), &damaged, &signature].concat()).unwrap();
+        assert_eq!((read.records.len(), read.torn, read.intent), (1, true, None));
+        let confirmation = Record { before: 6, checkpoint: signed.checkpoint, ..Record::default() }.encode().unwrap();
+        let error = scan(&[base.as_slice(), &damaged, &signature, &confirmation].concat()).unwrap_err();
+        assert_eq!(error.code(), "log/corrupt");
+        // what stands inside an intent is no record behind it
+        let nested = Record { entries: vec![base.clone()], ..record(3) };
+        let read = scan(&[base.as_slice(), &nested.encode_intent().unwrap()].concat()).unwrap();
+        assert!(read.intent.is_some());
     }
 }

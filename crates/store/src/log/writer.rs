@@ -1,10 +1,11 @@
 //! Appending: group commit behind one write-ahead record and one durable barrier.
 //!
 //! in: leaves; out: their indexes, once they are durable.
-//! **Invariant:** the order is record, barrier, acknowledgement, files, checkpoint file. A crash between any two of them
-//! leaves a `wal` from which opening the log makes the same files.
+//! **Invariant:** the order is intent, signature, barrier, acknowledgement, files, checkpoint file. A crash between any two of
+//! them leaves a `wal` from which opening the log makes the same files.
 //! **Invariant:** only what this log's key has signed is extended: no leaf that somebody wrote into the files gets a signature.
-//! **Invariant:** after a failed barrier the handle takes nothing more: what is on the disk is unknown.
+//! **Invariant:** after a failed barrier the handle takes nothing more: what is on the disk is unknown. Nor after a failed
+//! signature: whether it was made is unknown.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -17,7 +18,7 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::merkle::empty_root;
 use seaworthy_core::merkle::tile::Tile;
 use seaworthy_core::note::{Checkpoint, NoteSignature};
-use seaworthy_core::ports::{CheckpointRequest, EvidenceSource, Leaf, PortError, Recorder, Signer};
+use seaworthy_core::ports::{EvidenceSource, Leaf, PortError, Recorder, Signer};
 
 use super::LogError;
 use super::disk::{FILE_BYTES_MAX, Files, Folder, io_error, prefix};
@@ -25,6 +26,7 @@ use super::edge::{Edge, partial};
 use super::pending::{Bell, Pending};
 use super::queue::{Batch, Outcome, Queue};
 use super::reader::{LogReader, bundle_path};
+use super::signing::{finish, own, sign, unsigned};
 use super::wal::{Record, Scan, WAL, scan};
 use crate::barrier;
 
@@ -82,7 +84,8 @@ impl Log {
         if folder.read(WAL)?.is_some() || folder.read(CHECKPOINT)?.is_some() {
             return Err(LogError::Exists { dir: shown.into_owned() });
         }
-        let checkpoint = sign(signer, origin, 0, empty_root())?;
+        let empty = Checkpoint { origin: origin.to_owned(), size: 0, root: empty_root(), extensions: Vec::new() };
+        let checkpoint = sign(signer, &empty)?;
         folder.replace(CHECKPOINT, checkpoint.as_bytes())?;
         let base = Record { checkpoint, ..Record::default() }.encode()?;
         let file = folder.write_aside(&base)?;
@@ -353,37 +356,9 @@ impl Shared {
         if record.entries.is_empty() {
             return Ok(outcomes);
         }
-        let mut edge = state.edge.clone();
-        for entry in &record.entries {
-            edge.push(entry, &mut Vec::new())?;
-        }
-        record.checkpoint = sign(&*self.signer, &self.origin, edge.size(), edge.root())?;
-        state.append(&self.folder, &self.origin, &record)?;
+        state.commit(&self.folder, &self.origin, &*self.signer, record)?;
         Ok(outcomes)
     }
-}
-
-/// Has the checkpoint signed and checks that it is the one asked for.
-fn sign(signer: &dyn Signer, origin: &str, size: u64, root: Digest) -> Result<String, LogError> {
-    let request = CheckpointRequest { origin: origin.to_owned(), size, root };
-    let note = signer.checkpoint(&request).map_err(|error| LogError::Signer { cause: error.to_string() })?;
-    let wanted = Checkpoint { origin: origin.to_owned(), size, root, extensions: Vec::new() };
-    match Checkpoint::parse(note.as_bytes()) {
-        Ok((signed, _)) if signed == wanted => Ok(note),
-        Ok(_) => Err(LogError::Signer { cause: "it signed another checkpoint than the one asked for".to_owned() }),
-        Err(error) => Err(LogError::Signer { cause: error.to_string() }),
-    }
-}
-
-/// Refuses a checkpoint that this log's key did not sign: to extend it would be to sign whatever somebody wrote before it.
-/// Ed25519 signs the same text with the same bytes, so the signer can recognise its own line.
-fn own(signer: &dyn Signer, note: &str) -> Result<(), LogError> {
-    let (checkpoint, found) = Checkpoint::parse(note.as_bytes())?;
-    let (_, wanted) = Checkpoint::parse(sign(signer, &checkpoint.origin, checkpoint.size, checkpoint.root)?.as_bytes())?;
-    if wanted.signatures.iter().all(|line| found.signatures.contains(line)) {
-        return Ok(());
-    }
-    Err(LogError::corrupt(CHECKPOINT, format!("the state of {} leaves is not signed by this log's key", checkpoint.size)))
 }
 
 /// Files to be written, in order; the checkpoint is the last.
@@ -474,7 +449,8 @@ impl State {
         let opened = folder.open_file(WAL, OFlags::RDWR | OFlags::APPEND);
         let wal = opened.map_err(|error| io_error("open", WAL, error))?;
         let bytes = folder.read(WAL)?.unwrap_or_default();
-        let scan = scan(&bytes)?;
+        let mut scan = scan(&bytes)?;
+        let intent = scan.intent.take();
         let Some((base, rest)) = scan.records.split_first() else {
             return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
         };
@@ -496,6 +472,13 @@ impl State {
         }
         let last = scan.records.last().unwrap_or(base);
         own(signer, &last.checkpoint)?;
+        let finished = match intent {
+            Some(intent) => {
+                let bytes = intent.bytes;
+                finish(signer, origin, &edge, intent)?.map(|record| (record, bytes))
+            }
+            None => None,
+        };
         let mut state = Self {
             edge,
             checkpoint: last.checkpoint.clone(),
@@ -508,9 +491,21 @@ impl State {
             halted: None,
         };
         if scan.torn {
-            state.wal.set_len(state.wal_bytes).map_err(|error| io_error("cut the torn end of", WAL, error))?;
+            let intact = state.wal_bytes + finished.as_ref().map_or(0, |(_, bytes)| u64::try_from(*bytes).unwrap_or(u64::MAX));
+            state.wal.set_len(intact).map_err(|error| io_error("cut the torn end of", WAL, error))?;
         }
-        if !scan.is_confirmed() {
+        let confirmed = scan.is_confirmed() && finished.is_none();
+        let complete = complete && finished.is_none();
+        if let Some((record, bytes)) = finished {
+            let signature = record.encode_signature()?;
+            folder.write_all(&mut state.wal, &signature).map_err(|error| io_error("append to", WAL, error))?;
+            barrier::sync(&state.wal).map_err(|error| io_error("sync", WAL, error))?;
+            writes.extend(apply(&mut state.edge, std::slice::from_ref(&record), origin)?);
+            without_old_checkpoint(&mut writes);
+            state.wal_bytes += u64::try_from(bytes + signature.len()).unwrap_or(u64::MAX);
+            state.checkpoint = record.checkpoint;
+        }
+        if !confirmed {
             state.confirm(folder)?;
         }
         for (path, bytes) in writes.iter().filter(|_| !complete) {
@@ -557,32 +552,63 @@ impl State {
         Ok(())
     }
 
-    /// One durable commit. An error means: not acknowledged. The lock is held and the state is fresh.
-    fn append(&mut self, folder: &Arc<Folder>, origin: &str, record: &Record) -> Result<(), LogError> {
+    /// One durable commit: intent, signature, barrier. An error means: not acknowledged. The lock is held and the state is
+    /// fresh; the checkpoint of `record` is made here.
+    fn commit(&mut self, folder: &Arc<Folder>, origin: &str, signer: &dyn Signer, mut record: Record) -> Result<(), LogError> {
         let mut edge = self.edge.clone();
-        let writes = apply(&mut edge, std::slice::from_ref(record), origin)?;
-        let bytes = record.encode()?;
-        let grown = self.wal_bytes + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        for entry in &record.entries {
+            edge.push(entry, &mut Vec::new())?;
+        }
+        let wanted = unsigned(origin, &edge);
+        record.checkpoint = wanted.to_text();
+        let intended = self.write(folder, self.wal_bytes, &record.encode_intent()?)?;
+        record.checkpoint = sign(signer, &wanted).inspect_err(|error| self.halted = Some(error.to_string()))?;
+        // from here on the intent stays: what is signed is finished, by whoever opens the log next
+        let written = record.encode_signature().and_then(|bytes| self.write(folder, intended, &bytes));
+        let grown = written.inspect_err(|error| self.halted = Some(error.to_string()))?;
+        self.make_durable(folder, origin, &record, (intended, grown))
+    }
+
+    /// Signatures for the present checkpoint, as [`Self::commit`].
+    fn append(&mut self, folder: &Arc<Folder>, origin: &str, record: &Record) -> Result<(), LogError> {
+        let start = self.wal_bytes;
+        let grown = self.write(folder, start, &record.encode()?)?;
+        self.make_durable(folder, origin, record, (start, grown))
+    }
+
+    /// Writes at the end of the `wal`, which is at `start`, and gives the new end; leaves nothing behind if it fails.
+    fn write(&mut self, folder: &Folder, start: u64, bytes: &[u8]) -> Result<u64, LogError> {
+        let grown = start.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if grown > FILE_BYTES_MAX {
             return Err(LogError::Leaf { reason: "a commit over 1 GiB".to_owned() });
         }
-        if let Err(error) = folder.write_all(&mut self.wal, &bytes) {
+        if let Err(error) = folder.write_all(&mut self.wal, bytes) {
             let error = io_error("append to", WAL, error);
-            if self.wal.set_len(self.wal_bytes).is_err() {
+            if self.wal.set_len(start).is_err() {
                 self.halted = Some(error.to_string());
             }
             return Err(error);
         }
+        Ok(grown)
+    }
+
+    /// The barrier behind a record that is written. If it fails, the `wal` ends before its signature.
+    fn make_durable(&mut self, folder: &Arc<Folder>, origin: &str, record: &Record, ends: (u64, u64)) -> Result<(), LogError> {
+        let (unsigned_end, end) = ends;
+        let mut edge = self.edge.clone();
+        let writes = apply(&mut edge, std::slice::from_ref(record), origin).inspect_err(|error| {
+            self.halted = Some(error.to_string());
+        })?;
         if let Err(error) = barrier::group(|group| group.sync_data(&self.wal)) {
             let error = io_error("sync", WAL, error);
             self.halted = Some(error.to_string());
             // so that nobody takes the record for durable; if this fails too, it is in the log without acknowledgement
-            _ = self.wal.set_len(self.wal_bytes);
+            _ = self.wal.set_len(unsigned_end);
             return Err(error);
         }
         self.edge = edge;
         self.checkpoint.clone_from(&record.checkpoint);
-        self.wal_bytes = grown;
+        self.wal_bytes = end;
         self.confirm(folder)?;
         // acknowledged from here on: what fails now is made good from the wal
         self.dirty.extend(writes.iter().map(|(path, _)| path.clone()));

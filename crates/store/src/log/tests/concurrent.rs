@@ -15,6 +15,12 @@ impl Signer for Slow {
         thread::sleep(std::time::Duration::from_millis(10));
         signer().checkpoint(request)
     }
+    fn checkpoint_again(&self, request: &CheckpointRequest) -> Result<Option<String>, PortError> {
+        signer().checkpoint_again(request)
+    }
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError> {
+        signer().is_signed_by_log(note)
+    }
     fn public_key(&self, _: seaworthy_core::ports::KeyRole) -> Result<Vec<u8>, PortError> {
         unreachable!()
     }

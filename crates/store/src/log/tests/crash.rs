@@ -95,7 +95,7 @@ fn after_a_full_disk_the_same_handle_goes_on() {
     assert_eq!(log.append(&leaves(3..6)).unwrap_err().code(), "log/io");
     assert_eq!(log.append(&leaves(3..6)).unwrap_err().code(), "log/io");
     assert_eq!(files(&dir), before, "the half of a record that was written is gone");
-    fail_from(&log, 2);
+    fail_from(&log, 3);
     assert_eq!(log.append(&leaves(3..6)).unwrap(), [3, 4, 5], "durable in the wal, though no file could be written");
     assert_eq!(LogReader::open(&dir).unwrap().state().size, 6);
     assert_eq!(log.append(&leaves(6..7)).unwrap_err().code(), "log/io");
@@ -109,8 +109,8 @@ fn after_a_full_disk_the_same_handle_goes_on() {
 fn a_full_disk_when_the_wal_is_long_halts_nothing() {
     let dir = Temp::new();
     let log = create(&dir);
-    // the record goes through, and what confirms it; no file does
-    fail_from(&log, 3);
+    // the record's two parts go through, and what confirms it; no file does
+    fail_from(&log, 4);
     assert_eq!(log.append(&leaves(0..20_000)).unwrap().len(), 20_000);
     assert!(fs::metadata(dir.join("wal")).unwrap().len() > 1024 * 1024, "the wal is due to start anew");
     log.folder().fault.after.store(0, Ordering::SeqCst);
