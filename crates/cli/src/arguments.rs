@@ -116,8 +116,11 @@ pub(crate) struct Signer {
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<String>,
     /// Serve users of this machine on this socket, until stopped (default: the process that started it)
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", requires = "id")]
     pub(crate) listen: Option<PathBuf>,
+    /// Group of the socket, by number: its members may connect (default: this user's group)
+    #[arg(long, value_name = "GID", requires = "listen")]
+    pub(crate) group: Option<u32>,
     /// User who may ask, by number; may be given several times (default: the service's own)
     #[arg(long, value_name = "UID", requires = "listen")]
     pub(crate) allow_uid: Vec<u32>,

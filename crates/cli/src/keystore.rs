@@ -89,6 +89,11 @@ impl Keystore {
         self.dir.join("keys/identity.txt")
     }
 
+    /// The keys open without anybody being asked.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.identity_path().is_file()
+    }
+
     pub(crate) fn has(&self, role: &str) -> bool {
         self.key_path(role).is_file()
     }

@@ -1,7 +1,8 @@
 //! `seaworthy`: runs an AI workflow so that nothing in it can be changed, skipped or served without proof.
 //!
 //! in: arguments, settings, environment; out: an exit code, decided here alone.
-//! **Invariant:** the first thing this program does is to find out whether it was started as a sandbox' init.
+//! **Invariant:** the first thing this program does is to find out whether it was started as a sandbox' init, the second
+//! whether as a command's signer.
 
 mod arguments;
 mod commands;
@@ -26,6 +27,9 @@ use crate::settings::Settings;
 
 fn main() -> ExitCode {
     seaworthy_sandbox::init_main();
+    if let Some(code) = commands::signer::started_as_child() {
+        return ExitCode::from(code);
+    }
     let arguments = Arguments::parse();
     let settings = Settings::from_environment(&arguments.global);
     let result = settings.and_then(|settings| dispatch(arguments.command, &settings));

@@ -14,6 +14,7 @@ use seaworthy_core::workflow::model::{EnvironmentSource, Workspace as Files};
 use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports};
 use seaworthy_engine::environment::Search;
 use seaworthy_engine::runtime::EnvironmentSettings;
+use seaworthy_engine::signer::ProcessSigner;
 use seaworthy_sandbox::Profile;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::Artifacts;
@@ -101,11 +102,12 @@ fn open(
     let paths = workspace.environment(environment).map_err(|e| state(&e))?;
     let keystore = Keystore::new(settings, workspace.id(), environment);
     let seen = LastSeen::of(settings, &keystore.origin(), dir, environment.as_str());
-    let signer: Arc<dyn Signer> = Arc::new(signing::of_runs(settings, &keystore, seen.read()?)?);
+    let process = Arc::new(signing::of_runs(settings, &keystore)?);
+    let signer: Arc<dyn Signer> = process.clone();
     let trust = keystore
         .trust()?
         .ok_or_else(|| Failure::configuration("trust/missing", "there is no trust file", "`seaworthy keys create` makes one"))?;
-    let log = open_log(&paths, &keystore, &signer, &seen)?;
+    let log = open_log(&paths, &keystore, &process, &seen)?;
     publish_trust(&paths, &trust)?;
     let (authorizer, authz_policies) = authorizer(dir)?;
     let parts = Parts {
@@ -130,20 +132,23 @@ fn open(
         user: keystore.user()?,
         private_dirs: vec![settings.config_dir.clone()],
     };
+    signing::ready(&process, parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?.note())?;
     let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer };
     Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, seen })
 }
 
 /// Opens the log; a new one begins with the workspace's creation, but not where this user has seen one before.
-fn open_log(paths: &EnvironmentPaths, keystore: &Keystore, signer: &Arc<dyn Signer>, seen: &LastSeen) -> Result<Log, Failure> {
+fn open_log(paths: &EnvironmentPaths, keystore: &Keystore, signer: &Arc<ProcessSigner>, seen: &LastSeen) -> Result<Log, Failure> {
     let origin = keystore.origin();
     let new = !paths.log.join("checkpoint").exists() && !paths.log.join("wal").exists();
     seen.refuse_rollback(&paths.log, !new)?;
     if new {
+        signer.greet().map_err(|e| signing::failure(&e))?;
         Log::create(&paths.log, &origin, &**signer).map_err(|e| Failure::configuration("log/create", e.to_string(), ""))?;
     }
-    let log = Log::open(&paths.log, &origin, signer.clone()).map_err(|e| Failure::integrity(e.code(), e))?;
+    let log = Log::open(&paths.log, &origin, signer.clone() as Arc<dyn Signer>).map_err(|e| Failure::integrity(e.code(), e))?;
     if log.size().map_err(|e| Failure::integrity("log/read", e))? == 0 {
+        signer.greet().map_err(|e| signing::failure(&e))?;
         let kind =
             EventKind::WorkspaceCreated { workspace: keystore.workspace_id().to_owned(), environment: keystore.environment().to_owned() };
         let event = Event { time_ms: SystemClock.now_unix_ms(), principal: keystore.user()?, kind };

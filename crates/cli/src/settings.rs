@@ -60,6 +60,24 @@ impl Settings {
         })
     }
 
+    /// What a signer needs of all this when a command of ours starts it: where its keys are.
+    pub(crate) fn of_signer(environment: &str) -> Self {
+        let base = variable("XDG_CONFIG_HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+        Self {
+            json: false,
+            workspace: None,
+            environment: Some(environment.to_owned()),
+            config_dir: base.join("seaworthy"),
+            state_dir: PathBuf::new(),
+            cache_dir: PathBuf::new(),
+            pythons: Vec::new(),
+            index: IndexSettings::default(),
+            os_user: None,
+            signer: None,
+            terminal: false,
+        }
+    }
+
     /// The workspace folder: `--workspace`, else the workflow file's folder, else the current one.
     pub(crate) fn workspace_dir(&self, workflow: Option<&Path>) -> Result<PathBuf, Failure> {
         let chosen = match (&self.workspace, workflow) {

@@ -11,13 +11,17 @@ pub const DEPTH_MAX: usize = 64;
 /// Bytes of one attestation payload.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes of one request to the signer: a manifest of 100,000 files fits, with room.
-pub const SIGNER_REQUEST_BYTES_MAX: usize = 128 * 1024 * 1024;
+pub const SIGNER_REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of one answer of the signer.
 pub const SIGNER_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Connections that a signer serves at the same time.
 pub const SIGNER_CONNECTIONS_MAX: usize = 64;
 /// Checkpoints that a signer remembers having signed: any of them it signs again, byte for byte.
 pub const SIGNER_CHECKPOINTS_MAX: usize = 4_096;
+/// Leaves by which one checkpoint may be ahead of the newest that the signer knows.
+pub const SIGNER_GROWTH_MAX: u64 = 1 << 24;
+/// Bytes of requests that a signer keeps of all its peers together, until they are whole.
+pub const SIGNER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Bytes of one log entry (C2SP tlog-tiles: length is a `u16`).
 pub const LOG_ENTRY_BYTES_MAX: usize = 65_535;
 /// Signatures read from one note.

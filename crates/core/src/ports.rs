@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** object-safe, at most six methods each; implementations live in store, trust, engine or cli.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::digest::Digest;
@@ -80,12 +81,12 @@ pub struct CheckpointRequest {
 pub enum SignerMode {
     /// A process of its own, of the same user as whoever asks it.
     Process,
-    /// A process of its own, of another user.
+    /// A process of its own, of another user, asked by one who is not root.
     User,
 }
 
-/// How far a signer is kept apart from whoever asks it. A signer signs no other words about itself than these, so that a
-/// signed statement with them was made by a signer of this kind.
+/// How far a signer is kept apart from whoever asks it, in its own words. Whoever has the keys can sign any of them: they
+/// count for a verifier who knows from elsewhere that only a signer has these keys.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignerIsolation {
@@ -95,6 +96,9 @@ pub struct SignerIsolation {
     pub landlock: u32,
     /// How many system calls its filter leaves it; 0 if there is no filter.
     pub system_calls: u32,
+    /// Hints of the keys it holds: what it says of itself is said of these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys: BTreeMap<KeyRole, String>,
 }
 
 impl SignerIsolation {
@@ -102,6 +106,12 @@ impl SignerIsolation {
     #[must_use]
     pub const fn is_confined(&self) -> bool {
         self.landlock > 0 && self.system_calls > 0
+    }
+
+    /// Confined, and out of reach of whoever asks it.
+    #[must_use]
+    pub const fn is_out_of_reach(&self) -> bool {
+        self.is_confined() && matches!(self.mode, SignerMode::User)
     }
 }
 

@@ -96,8 +96,8 @@ fn open(binary: &str, config: &str, id: &str, environment: &str) -> Result<Proce
     }
     let arguments = ["--environment", environment, "signer", "--id", id].map(OsString::from).to_vec();
     let variables = vec![("XDG_CONFIG_HOME".into(), config.into())];
-    let place = SignerPlace::Program { path: binary.into(), arguments, environment: variables };
-    Ok(ProcessSigner::open(place, Expected { origin: format!("{id}.seaworthy.internal/{environment}/log"), keys, newest: None })?)
+    let place = SignerPlace::Program { path: binary.into(), arguments, environment: variables, asks: false };
+    Ok(ProcessSigner::open(place, Expected { origin: format!("{id}.seaworthy.internal/{environment}/log"), keys })?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -153,7 +153,7 @@ fn store_texts(engine: &Engine, input: &RunInput<'_>) -> Result<(), EngineError>
     batch.commit().map_err(failed)
 }
 
-/// The user's signed request and the decision on it become leaves before anything runs.
+/// The user's signed request and the decision on it become leaves before anything runs; a continued run has one of each more.
 fn authorize_run(engine: &Engine, input: &RunInput<'_>, identity: &RunIdentity, run: &RunId, continued: bool) -> Result<(), EngineError> {
     let question = AuthorizationRequest {
         principal: engine.user(),
@@ -161,9 +161,6 @@ fn authorize_run(engine: &Engine, input: &RunInput<'_>, identity: &RunIdentity, 
         resource: Resource::Workflow { name: input.plan.workflow.to_string() },
         environment: engine.settings.environment.clone(),
     };
-    if continued {
-        return authorize_all(engine, None, &[question], &[]);
-    }
     let mut nonce = [0_u8; 16];
     engine.ports.entropy.fill(&mut nonce)?;
     let statement = RunRequest {
@@ -179,6 +176,10 @@ fn authorize_run(engine: &Engine, input: &RunInput<'_>, identity: &RunIdentity, 
     let bundle = engine.ports.signer.attest(&AttestRequest { role: KeyRole::User, statement: &statement, step: None })?;
     let request = bundle.pae_digest();
     let public_key = engine.ports.signer.public_key(KeyRole::User)?;
+    if continued {
+        // whoever goes on with a run asks for it too, and says how its keys are kept now
+        return authorize_all(engine, None, &[question], &[Leaf::Attestation { bundle, public_key }]);
+    }
     let started = EventKind::RunStarted { run: run.clone(), request, plan: identity.plan };
     let intent = [Leaf::Attestation { bundle, public_key }, engine.event(&engine.settings.user, started)];
     authorize_all(engine, None, &[question], &intent)?;

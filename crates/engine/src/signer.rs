@@ -1,59 +1,45 @@
 //! The signer in a process of its own, as the engine sees it: a [`Signer`] over a socket.
 //!
 //! in: how to reach it (a program to start, or a socket to connect to), the public keys it must have; out: [`ProcessSigner`].
-//! **Invariant:** no private key is ever in this process. A signer that died, hangs or speaks nonsense is replaced and asked
-//! again: signatures are deterministic, so nothing is signed twice with two results. A new one is first told the newest
-//! checkpoint, so that its memory of the log begins there; one with other keys is refused.
+//! **Invariant:** no private key is ever in this process. No answer is believed: a signature holds under the key it was asked
+//! of, over the bytes that this process made, or there is none.
+//! **Invariant:** a signer that died, hangs or speaks nonsense is replaced and asked again: signatures are deterministic, so
+//! nothing is signed twice with two results. A new one is first shown the newest signed checkpoint, so that its memory of the
+//! log begins there; one with other keys is refused, and nobody is asked for a passphrase twice.
 
+mod link;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Child;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use seaworthy_core::digest::hex_decode;
-use seaworthy_core::envelope::Bundle;
+use seaworthy_core::envelope::{Bundle, PAYLOAD_TYPE, pae};
 use seaworthy_core::id::StepRunId;
-use seaworthy_core::limits::{SIGNER_ANSWER_BYTES_MAX, SIGNER_REQUEST_BYTES_MAX};
+use seaworthy_core::limits::SIGNER_REQUEST_BYTES_MAX;
+use seaworthy_core::note::Checkpoint;
 use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, PortError, Signer, SignerIsolation};
-use seaworthy_sandbox::recluse;
-use seaworthy_trust::keys::wire::{self, Answer, Attest, HEAD_BYTES, Hello, Request, Status};
+use seaworthy_trust::keys::PublicKey;
+use seaworthy_trust::keys::wire::{self, Answer, Attest, Hello, Request, Status};
+use seaworthy_trust::transparency::is_signed_by;
 
-/// How long an answer may take. A signature takes less than a millisecond; a very large manifest a few seconds.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+use self::link::Link;
+pub use self::link::SignerPlace;
+
 /// How often a request is tried, each time with a new signer.
 const TRIES_MAX: u32 = 4;
-/// How long a service may be away: it may be being restarted.
-const SERVICE_WAIT: Duration = Duration::from_millis(500);
-
-/// Where the signer is.
-#[derive(Debug, Clone)]
-pub enum SignerPlace {
-    /// A program to start, with one end of a socket as its standard input.
-    Program {
-        /// The program.
-        path: PathBuf,
-        /// Its arguments.
-        arguments: Vec<OsString>,
-        /// All of its environment.
-        environment: Vec<(OsString, OsString)>,
-    },
-    /// The socket of a service.
-    Service(PathBuf),
-}
+/// The exit code of a command that fails for what is no fault of its user.
+const INTERNAL: u8 = 70;
 
 /// Whom to expect.
 #[derive(Debug, Clone)]
 pub struct Expected {
     /// The log it must sign for.
     pub origin: String,
-    /// SubjectPublicKeyInfo (DER) of the keys it must have.
+    /// `SubjectPublicKeyInfo` (DER) of the keys it must have.
     pub keys: BTreeMap<KeyRole, Vec<u8>>,
-    /// The newest checkpoint of this log that is known: nothing below it will be signed.
-    pub newest: Option<CheckpointRequest>,
 }
 
 /// Why there is no signature.
@@ -68,7 +54,7 @@ pub enum SignerError {
         message: String,
         /// What to do.
         hint: String,
-        /// The exit code of a command that fails for this.
+        /// The exit code of a command that fails for this: 2, 3, 4 or 70.
         exit_code: u8,
     },
     /// It cannot be reached, or died again and again.
@@ -88,7 +74,7 @@ pub enum SignerError {
     /// The request is too long to be sent.
     #[error("a request of {0} bytes is over the signer's limit")]
     TooLarge(usize),
-    /// It answered something else than what was asked.
+    /// It answered something else than what was asked, or with a signature that does not hold.
     #[error("the signer answered something else than was asked")]
     Answer,
 }
@@ -125,97 +111,222 @@ impl SignerError {
     }
 }
 
+/// A public key that the signer must have.
+#[derive(Debug)]
+struct Known {
+    der: Vec<u8>,
+    key: PublicKey,
+    hint: String,
+}
+
 /// A signer in a process of its own.
 #[derive(Debug)]
 pub struct ProcessSigner {
     place: SignerPlace,
-    expected: Expected,
-    isolation: SignerIsolation,
+    origin: String,
+    keys: BTreeMap<KeyRole, Known>,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     link: Option<Link>,
-    newest: Option<CheckpointRequest>,
+    /// How many links there were.
+    lives: u64,
+    /// What the first one said of itself; a new one must say the same.
+    isolation: Option<SignerIsolation>,
+    /// The newest note that it signed or was told of.
+    newest: Option<(u64, String)>,
 }
 
 impl ProcessSigner {
+    /// A signer that is not started yet: the first signature does that, or [`Self::start`].
+    pub fn new(place: SignerPlace, expected: Expected) -> Result<Self, SignerError> {
+        let known = |role: KeyRole, der: Vec<u8>| {
+            let read = PublicKey::from_der(&der).and_then(|key| Ok((key.hint()?, key)));
+            let (hint, key) = read.map_err(|cause| SignerError::Other(format!("should have a {role:?} key that is none: {cause}")))?;
+            Ok((role, Known { der, key, hint }))
+        };
+        let keys = expected.keys.into_iter().map(|(role, der)| known(role, der)).collect::<Result<_, SignerError>>()?;
+        Ok(Self { place, origin: expected.origin, keys, state: Mutex::default() })
+    }
+
     /// Starts the signer, or connects to it, and checks who it is.
     pub fn open(place: SignerPlace, expected: Expected) -> Result<Self, SignerError> {
-        let (link, hello) = Link::open(&place, &expected)?;
-        let mut state = State { link: Some(link), newest: None };
-        if let Some(newest) = &expected.newest {
-            state.newest = Some(newest.clone());
-            state.remind()?;
+        let signer = Self::new(place, expected)?;
+        signer.greet()?;
+        Ok(signer)
+    }
+
+    /// Lets it start while this process does other things; what fails here fails again when it is needed.
+    pub fn start(&self) {
+        let mut state = self.lock();
+        if state.link.is_none() {
+            state.link = Link::open(&self.place).ok();
         }
-        Ok(Self { place, expected, isolation: hello.isolation, state: Mutex::new(state) })
+    }
+
+    /// Has it say who it is, and checks that; what it says is [`Signer::isolation`] from then on.
+    pub fn greet(&self) -> Result<(), SignerError> {
+        self.ready(&mut self.lock())
+    }
+
+    /// Makes this checkpoint what a signer of this log must know: it signs nothing below it, nor another one of its size.
+    pub fn continue_from(&self, note: &str) -> Result<(), SignerError> {
+        let (checkpoint, _) = Checkpoint::parse(note.as_bytes()).map_err(|_| SignerError::Answer)?;
+        let mut state = self.lock();
+        if state.newest.as_ref().is_none_or(|(newest, _)| checkpoint.size > *newest) {
+            state.newest = Some((checkpoint.size, note.to_owned()));
+            state.link.iter_mut().for_each(|link| link.reminded = false);
+        }
+        Ok(())
     }
 
     /// What the signer did in its present life.
     pub fn status(&self) -> Result<Status, SignerError> {
-        match self.ask(&Request::Status {})? {
-            Answer::Status(status) => Ok(status),
-            _ => Err(SignerError::Answer),
-        }
+        self.ask(&Request::Status {}, |answer| match answer {
+            Answer::Status(status) => Some(status),
+            _ => None,
+        })
     }
 
     /// The process id, if it is a child of this process: for tests and reports.
     #[must_use]
     pub fn process_id(&self) -> Option<u32> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.link.as_ref().and_then(|link| link.child.as_ref()).map(Child::id)
+        self.lock().link.as_ref().and_then(Link::process_id)
     }
 
-    /// One answer; a signer that is gone is replaced.
-    fn ask(&self, request: &Request<'_>) -> Result<Answer, SignerError> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One answer that `read` accepts; a signer that is gone, or gives another one, is replaced.
+    fn ask<T>(&self, request: &Request<'_>, read: impl Fn(Answer) -> Option<T>) -> Result<T, SignerError> {
         let frame = wire::frame(request).map_err(|_| SignerError::Answer)?;
         if frame.len() > SIGNER_REQUEST_BYTES_MAX {
             return Err(SignerError::TooLarge(frame.len()));
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut last = SignerError::io(io::ErrorKind::NotConnected, "not tried");
         for _ in 0..TRIES_MAX {
-            match self.exchange(&mut state, &frame) {
-                Ok(Answer::Refused { code, message }) => return Err(SignerError::Refused { code, message }),
-                Ok(answer) => return Ok(answer),
-                Err(gone @ (SignerError::Gone(_) | SignerError::Answer)) => last = gone,
-                Err(other) => return Err(other),
-            }
-            state.link = None;
+            let (answer, life) = self.exchange(&frame);
+            // checked outside the lock: a signature takes longer to check than to make
+            last = match answer.and_then(|answer| read(answer).ok_or(SignerError::Answer)) {
+                Err(SignerError::Answer) => {
+                    let mut state = self.lock();
+                    if state.lives == life {
+                        state.link = None;
+                    }
+                    SignerError::Answer
+                }
+                Err(gone @ SignerError::Gone(_)) => gone,
+                done => return done,
+            };
         }
         Err(last)
     }
 
-    fn exchange(&self, state: &mut State, frame: &[u8]) -> Result<Answer, SignerError> {
-        if state.link.is_none() {
-            let (link, hello) = Link::open(&self.place, &self.expected)?;
-            if hello.isolation != self.isolation {
+    fn exchange(&self, frame: &[u8]) -> (Result<Answer, SignerError>, u64) {
+        let mut state = self.lock();
+        let answer = self.ready(&mut state).and_then(|()| {
+            let answer = state.link.as_mut().ok_or(SignerError::Answer)?.exchange(frame);
+            if matches!(answer, Err(SignerError::Gone(_))) {
+                state.link = None;
+            }
+            answer
+        });
+        (answer, state.lives)
+    }
+
+    /// A signer is there, is the right one, and knows the newest checkpoint.
+    fn ready(&self, state: &mut State) -> Result<(), SignerError> {
+        let mut link = match state.link.take() {
+            Some(link) => link,
+            None if self.place.asks() && state.isolation.is_some() => {
+                return Err(SignerError::io(
+                    io::ErrorKind::NotConnected,
+                    "it would have to ask for the passphrase again; run the command again",
+                ));
+            }
+            None => Link::open(&self.place)?,
+        };
+        if !link.greeted {
+            state.lives += 1;
+            let hello = link.hello(self.place.asks())?;
+            self.check(&hello)?;
+            if state.isolation.as_ref().is_some_and(|before| *before != hello.isolation) {
                 return Err(SignerError::Other("is kept apart in another way than before".to_owned()));
             }
-            state.link = Some(link);
-            state.remind()?;
+            state.isolation = Some(hello.isolation);
+            link.greeted = true;
         }
-        let link = state.link.as_mut().ok_or(SignerError::Answer)?;
-        link.exchange(frame)
+        if let Some((_, note)) = state.newest.as_ref().filter(|_| !link.reminded) {
+            let frame = wire::frame(&Request::Remember { note: note.clone() }).map_err(|_| SignerError::Answer)?;
+            let Answer::Remembered {} = link.exchange(&frame)? else { return Err(SignerError::Answer) };
+            link.reminded = true;
+        }
+        state.link = Some(link);
+        Ok(())
+    }
+
+    fn check(&self, hello: &Hello) -> Result<(), SignerError> {
+        if hello.origin != self.origin {
+            let said: String = hello.origin.chars().filter(|char| !char.is_control()).take(200).collect();
+            return Err(SignerError::Other(format!("signs for the log `{said}`, not for `{}`", self.origin)));
+        }
+        for (role, known) in &self.keys {
+            let has = hello.keys.get(role).and_then(|hex| hex_decode(hex));
+            if has.as_ref() != Some(&known.der) || hello.isolation.keys.get(role) != Some(&known.hint) {
+                return Err(SignerError::Other(format!("has another {role:?} key than the one in the key folder")));
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self, role: KeyRole) -> Result<&Known, SignerError> {
+        let missing = || SignerError::Refused { code: "sign/no-key".to_owned(), message: format!("the signer has no {role:?} key") };
+        self.keys.get(&role).ok_or_else(missing)
     }
 
     fn sign_statement(&self, request: &AttestRequest<'_>) -> Result<Bundle, SignerError> {
+        let known = self.known(request.role)?;
         let step = request.step.map(StepRunId::to_string);
-        let attest = Attest { role: request.role, step, statement: std::borrow::Cow::Borrowed(request.statement) };
-        let Answer::Signed { signature, key_hint, pae } = self.ask(&Request::Attest(attest))? else { return Err(SignerError::Answer) };
-        let signature = hex_decode(&signature).ok_or(SignerError::Answer)?;
-        let bundle = Bundle { payload: request.statement.to_payload(), signature, key_hint, log_proof: None };
-        // the signer made its payload itself: it must be this one
-        if bundle.pae_digest() == pae { Ok(bundle) } else { Err(SignerError::Answer) }
+        let attest = Attest { role: request.role, step, statement: Cow::Borrowed(request.statement) };
+        let payload = request.statement.to_payload();
+        self.ask(&Request::Attest(attest), |answer| {
+            let Answer::Signed { signature, key_hint, pae: signed } = answer else { return None };
+            let bundle = Bundle { payload: payload.clone(), signature: hex_decode(&signature)?, key_hint, log_proof: None };
+            // the signer made its payload itself: it must be this one, and the signature must be this key's
+            let holds = known.key.verify(&pae(PAYLOAD_TYPE, &bundle.payload), &bundle.signature).is_ok();
+            (bundle.key_hint == known.hint && bundle.pae_digest() == signed && holds).then_some(bundle)
+        })
     }
 
     fn sign_checkpoint(&self, request: &CheckpointRequest) -> Result<String, SignerError> {
         let CheckpointRequest { origin, size, root } = request.clone();
-        let Answer::Checkpoint { note } = self.ask(&Request::Checkpoint { origin, size, root })? else { return Err(SignerError::Answer) };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.newest.as_ref().is_none_or(|newest| newest.size < request.size) {
-            state.newest = Some(request.clone());
+        self.checkpoint_of(&Request::Checkpoint { origin, size, root }, request)
+    }
+
+    fn sign_again(&self, request: &CheckpointRequest) -> Result<Option<String>, SignerError> {
+        let CheckpointRequest { origin, size, root } = request.clone();
+        match self.checkpoint_of(&Request::Again { origin, size, root }, request) {
+            // another root of that size: then this one was not signed
+            Err(SignerError::Refused { code, .. }) if code == "sign/unknown" || code == "sign/fork" => Ok(None),
+            signed => signed.map(Some),
+        }
+    }
+
+    fn checkpoint_of(&self, asked: &Request<'_>, wanted: &CheckpointRequest) -> Result<String, SignerError> {
+        let known = self.known(KeyRole::Log)?;
+        let note = self.ask(asked, |answer| {
+            let Answer::Checkpoint { note } = answer else { return None };
+            let (signed, lines) = Checkpoint::parse(note.as_bytes()).ok()?;
+            let same = signed.size == wanted.size && signed.root == wanted.root && signed.extensions.is_empty();
+            let alone = lines.signatures.len() == 1 && lines.format() == note;
+            (same && alone && is_signed_by(&note, &wanted.origin, &known.key)).then_some(note)
+        })?;
+        let mut state = self.lock();
+        if state.newest.as_ref().is_none_or(|(newest, _)| *newest < wanted.size) {
+            state.newest = Some((wanted.size, note.clone()));
         }
         Ok(note)
     }
@@ -223,28 +334,11 @@ impl ProcessSigner {
 
 /// Who the service at `socket` is and what it did, whatever keys it has.
 pub fn status_of(socket: &Path) -> Result<(Hello, Status), SignerError> {
-    let mut link = Link { stream: UnixStream::connect(socket).map_err(SignerError::Gone)?, child: None };
-    link.timed()?;
-    let asked = |request: &Request<'_>| wire::frame(request).map_err(|_| SignerError::Answer);
-    let Answer::Hello(hello) = link.exchange(&asked(&Request::Hello {})?)? else { return Err(SignerError::Answer) };
-    let Answer::Status(status) = link.exchange(&asked(&Request::Status {})?)? else { return Err(SignerError::Answer) };
+    let mut link = Link::open(&SignerPlace::Service(socket.to_owned()))?;
+    let hello = link.hello(false)?;
+    let asked = wire::frame(&Request::Status {}).map_err(|_| SignerError::Answer)?;
+    let Answer::Status(status) = link.exchange(&asked)? else { return Err(SignerError::Answer) };
     Ok((hello, status))
-}
-
-impl State {
-    /// Has the newest checkpoint signed again, by a signer that does not know it yet.
-    fn remind(&mut self) -> Result<(), SignerError> {
-        let (Some(newest), Some(link)) = (self.newest.clone(), self.link.as_mut()) else { return Ok(()) };
-        let CheckpointRequest { origin, size, root } = newest;
-        let frame = wire::frame(&Request::Checkpoint { origin, size, root }).map_err(|_| SignerError::Answer)?;
-        match link.exchange(&frame)? {
-            Answer::Checkpoint { .. } => Ok(()),
-            // a service that lived on may know newer ones, of another run
-            Answer::Refused { code, .. } if code == "sign/rollback" => Ok(()),
-            Answer::Refused { code, message } => Err(SignerError::Refused { code, message }),
-            _ => Err(SignerError::Answer),
-        }
-    }
 }
 
 impl Signer for ProcessSigner {
@@ -256,13 +350,24 @@ impl Signer for ProcessSigner {
         self.sign_checkpoint(request).map_err(|cause| port("sign a checkpoint", &cause))
     }
 
+    fn checkpoint_again(&self, request: &CheckpointRequest) -> Result<Option<String>, PortError> {
+        self.sign_again(request).map_err(|cause| port("sign a checkpoint again", &cause))
+    }
+
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError> {
+        let known = self.known(KeyRole::Log).map_err(|cause| port("check a checkpoint", &cause))?;
+        Ok(is_signed_by(note, &self.origin, &known.key))
+    }
+
     fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError> {
-        let key = self.expected.keys.get(&role).cloned();
-        key.ok_or_else(|| PortError::new("read a public key", format!("the signer has no {role:?} key (sign/no-key)")))
+        self.known(role).map(|known| known.der.clone()).map_err(|cause| port("read a public key", &cause))
     }
 
     fn isolation(&self) -> Option<SignerIsolation> {
-        Some(self.isolation.clone())
+        let mut state = self.lock();
+        // one that cannot be asked signs nothing either: the next request says why
+        let ready = self.ready(&mut state);
+        ready.ok().and_then(|()| state.isolation.clone())
     }
 }
 
@@ -271,87 +376,4 @@ fn port(what: &str, cause: &SignerError) -> PortError {
         SignerError::Refused { .. } => PortError::new(what, cause),
         other => PortError::new(what, format!("{other} ({})", other.code())),
     }
-}
-
-/// One life of the signer.
-#[derive(Debug)]
-struct Link {
-    stream: UnixStream,
-    child: Option<Child>,
-}
-
-impl Link {
-    fn open(place: &SignerPlace, expected: &Expected) -> Result<(Self, Hello), SignerError> {
-        let mut link = match place {
-            SignerPlace::Program { path, arguments, environment } => {
-                let (stream, other) = UnixStream::pair().map_err(SignerError::Gone)?;
-                let child = recluse::spawn(path, arguments, environment, other.into()).map_err(SignerError::Gone)?;
-                Self { stream, child: Some(child) }
-            }
-            SignerPlace::Service(socket) => {
-                let stream = UnixStream::connect(socket).or_else(|_| {
-                    std::thread::sleep(SERVICE_WAIT);
-                    UnixStream::connect(socket)
-                });
-                Self { stream: stream.map_err(SignerError::Gone)?, child: None }
-            }
-        };
-        // a passphrase may have to be typed first: the first answer has no time limit
-        let asked = wire::frame(&Request::Hello {}).map_err(|_| SignerError::Answer)?;
-        let answer = match link.exchange(&asked)? {
-            Answer::Hello(hello) => hello,
-            Answer::Failed { code, message, hint, exit_code } => return Err(SignerError::Failed { code, message, hint, exit_code }),
-            _ => return Err(SignerError::Answer),
-        };
-        check(&answer, expected)?;
-        link.timed()?;
-        Ok((link, answer))
-    }
-
-    fn timed(&self) -> Result<(), SignerError> {
-        let read = self.stream.set_read_timeout(Some(ANSWER_TIME_MAX));
-        read.and_then(|()| self.stream.set_write_timeout(Some(ANSWER_TIME_MAX))).map_err(SignerError::Gone)
-    }
-
-    fn exchange(&mut self, frame: &[u8]) -> Result<Answer, SignerError> {
-        // a signer that failed to start has answered before it was asked, and reads no more
-        let sent = self.stream.write_all(frame);
-        let mut head = [0; HEAD_BYTES];
-        self.stream.read_exact(&mut head).map_err(SignerError::Gone)?;
-        let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-        if length > SIGNER_ANSWER_BYTES_MAX {
-            return Err(SignerError::Answer);
-        }
-        let mut content = vec![0; length];
-        self.stream.read_exact(&mut content).map_err(SignerError::Gone)?;
-        let answer = wire::read(&content).map_err(|_| SignerError::Answer)?;
-        match (sent, &answer) {
-            (Err(error), answer) if !matches!(answer, Answer::Failed { .. }) => Err(SignerError::Gone(error)),
-            _ => Ok(answer),
-        }
-    }
-}
-
-impl Drop for Link {
-    /// A child is ended and reaped: it has nothing to lose, and nothing of it may stay behind.
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // both fail only if it is dead and reaped already
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn check(hello: &Hello, expected: &Expected) -> Result<(), SignerError> {
-    if hello.origin != expected.origin {
-        return Err(SignerError::Other(format!("signs for the log `{}`, not for `{}`", hello.origin, expected.origin)));
-    }
-    for (role, key) in &expected.keys {
-        let has = hello.keys.get(role).and_then(|hex| hex_decode(hex));
-        if has.as_ref() != Some(key) {
-            return Err(SignerError::Other(format!("has another {role:?} key than the one in the key folder")));
-        }
-    }
-    Ok(())
 }

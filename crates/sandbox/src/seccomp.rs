@@ -153,12 +153,10 @@ pub(crate) fn install(programs: &[Vec<(u16, u8, u8, u32)>]) -> io::Result<()> {
 /// What a recluse of ours needs once it has read its secrets: to talk over what is open, to allocate, to end.
 #[rustfmt::skip]
 const RECLUSE: &[libc::c_long] = &[
-    libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_recvmsg,
-    libc::SYS_sendmsg, libc::SYS_ppoll, libc::SYS_close, libc::SYS_accept4, libc::SYS_shutdown,
+    libc::SYS_read, libc::SYS_write, libc::SYS_recvfrom, libc::SYS_sendto, libc::SYS_ppoll, libc::SYS_close, libc::SYS_accept4,
     libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise,
-    libc::SYS_futex, libc::SYS_sched_yield, libc::SYS_restart_syscall, libc::SYS_sigaltstack, libc::SYS_rt_sigreturn,
-    libc::SYS_rt_sigprocmask, libc::SYS_getpid, libc::SYS_gettid, libc::SYS_exit, libc::SYS_exit_group,
-    libc::SYS_clock_gettime, libc::SYS_clock_nanosleep, libc::SYS_nanosleep, libc::SYS_getrandom,
+    libc::SYS_futex, libc::SYS_restart_syscall, libc::SYS_sigaltstack, libc::SYS_rt_sigreturn, libc::SYS_rt_sigprocmask,
+    libc::SYS_exit, libc::SYS_exit_group, libc::SYS_clock_gettime, libc::SYS_getrandom,
 ];
 #[cfg(target_arch = "x86_64")]
 const RECLUSE_HERE: &[libc::c_long] = &[libc::SYS_poll];
@@ -391,6 +389,8 @@ mod tests {
             libc::SYS_memfd_create,
             libc::SYS_dup,
             libc::SYS_fcntl,
+            libc::SYS_sendmsg,
+            libc::SYS_recvmsg,
             libc::SYS_setuid,
             libc::SYS_unlinkat,
             libc::SYS_renameat2,

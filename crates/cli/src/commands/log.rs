@@ -8,7 +8,7 @@ use std::sync::Arc;
 use seaworthy_core::attestation::time::Timestamp;
 use seaworthy_core::envelope::Bundle;
 use seaworthy_core::json_strict;
-use seaworthy_core::note::{self, Checkpoint, NOTE_BYTES_MAX, Note, NoteSignature};
+use seaworthy_core::note::{self, NOTE_BYTES_MAX, Note, NoteSignature};
 use seaworthy_core::ports::{AttestRequest, CheckpointRequest, EvidenceSource as _, KeyRole, PortError, Signer};
 use seaworthy_store::log::{Log as WritableLog, LogError, LogReader};
 use seaworthy_trust::attest::TrustRoot;
@@ -97,9 +97,8 @@ fn publish(settings: &Settings, reading: &Reading, file: &Path) -> Result<(), Fa
     if cosigned == current {
         render::note("the checkpoint has these signatures already");
     } else {
-        let log =
-            WritableLog::open(&reading.paths.log, &trust.log.origin, Arc::new(AlreadySigned::of(&trust, &current, reading.log.state())?))
-                .map_err(|e| Failure::integrity(e.code(), e))?;
+        let log = WritableLog::open(&reading.paths.log, &trust.log.origin, Arc::new(AlreadySigned::of(&trust, &current)?))
+            .map_err(|e| Failure::integrity(e.code(), e))?;
         log.publish(&cosigned.format()).map_err(|e| not_published(&e))?;
     }
     report(settings, &verified, demanded);
@@ -188,15 +187,13 @@ fn report(settings: &Settings, verified: &VerifiedCheckpoint, demanded: usize) {
 /// The signer of a log to which nothing is appended: it opens no key, and knows one checkpoint by the line that the trust
 /// file's log key has signed (verified before this is made).
 struct AlreadySigned {
-    checkpoint: Checkpoint,
-    note: String,
+    note: Note,
 }
 
 impl AlreadySigned {
-    fn of(trust: &TrustRoot, current: &Note, checkpoint: &Checkpoint) -> Result<Self, Failure> {
+    fn of(trust: &TrustRoot, current: &Note) -> Result<Self, Failure> {
         let key = trust.log_key().map_err(|e| Failure::configuration(e.code(), e.to_string(), e.hint()))?;
-        let own = Note { text: current.text.clone(), signatures: current.of_key(&key).cloned().collect() };
-        Ok(Self { checkpoint: checkpoint.clone(), note: own.format() })
+        Ok(Self { note: Note { text: current.text.clone(), signatures: current.of_key(&key).cloned().collect() } })
     }
 
     fn refuse<T>() -> Result<T, PortError> {
@@ -209,9 +206,17 @@ impl Signer for AlreadySigned {
         Self::refuse()
     }
 
-    fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError> {
-        let same = request.origin == self.checkpoint.origin && request.size == self.checkpoint.size && request.root == self.checkpoint.root;
-        if same { Ok(self.note.clone()) } else { Self::refuse() }
+    fn checkpoint(&self, _: &CheckpointRequest) -> Result<String, PortError> {
+        Self::refuse()
+    }
+
+    fn checkpoint_again(&self, _: &CheckpointRequest) -> Result<Option<String>, PortError> {
+        Err(PortError::new("finish an interrupted commit", "this command opens no key: `seaworthy run` again first"))
+    }
+
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError> {
+        let found = Note::parse(note.as_bytes()).map_err(|e| PortError::new("read a checkpoint", e))?;
+        Ok(found.text == self.note.text && self.note.signatures.iter().all(|line| found.signatures.contains(line)))
     }
 
     fn public_key(&self, _: KeyRole) -> Result<Vec<u8>, PortError> {

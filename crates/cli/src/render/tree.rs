@@ -30,8 +30,13 @@ pub(crate) fn chain(settings: &Settings, report: &ChainReport, local: &[StoreFau
         render::line(&format!("state as of checkpoint {} of {}, {witnessed}", as_of.size, as_of.origin));
     }
     render::line(&format!(
-        "assurance: {:?} · signer: {} · trust: {} · freshness: {} · revocation: {}",
-        report.assurance, report.signer, report.trust, report.freshness, report.revocation
+        "assurance: {:?} · signer: {} · witnesses: {} · trust: {} · freshness: {} · revocation: {}",
+        report.assurance,
+        report.signer,
+        report.as_of.as_ref().map_or(0, |as_of| as_of.witnesses.len()),
+        report.trust,
+        report.freshness,
+        report.revocation
     ));
     render::line(&format!(
         "{} leaves, {} statements, {} blobs ({} bytes) verified",

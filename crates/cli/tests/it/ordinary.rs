@@ -42,7 +42,7 @@ fn an_ordinary_user_downloads_runs_and_verifies_without_a_cgroup() {
     for (arguments, said) in [
         (&["lock", "--profile", "no-cgroup"][..], "pinned environment:six:1"),
         (&["run", "workflow.yaml", "--profile", "no-cgroup"], "succeeded: 3 committed"),
-        (&["verify", "log"], "assurance: L1 · signer: a process of its own"),
+        (&["verify", "log"], "assurance: L0 · signer: a process of its own (same user) · witnesses: 0"),
     ] {
         let done = ordinary(arguments);
         assert_eq!(done.code, 0, "{arguments:?}: {}{}", done.stdout, done.stderr);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use seaworthy_core::attestation::run_request::RunRequest;
 use seaworthy_core::digest::Digest;
+use seaworthy_core::envelope::{Bundle, Statement};
 use seaworthy_core::id::{Name, RunId};
 use seaworthy_core::limits::SIGNER_REQUEST_BYTES_MAX;
 use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, Signer as _, SignerIsolation, SignerMode};
@@ -119,7 +120,7 @@ fn no_key_is_in_the_engines_process() {
         assert!(!name.ends_with(".age") && name != "identity.txt", "{}", target.display());
     }
     match found_in(signer, &needles) {
-        Some(count) => assert!(count >= 3, "control: {count} of {} found where they are", needles.len()),
+        Some(count) => assert!(is_root() && count >= 3, "control: {count} of {} found where they are", needles.len()),
         None => assert!(!is_root()),
     }
     let status = std::fs::read_to_string(format!("/proc/{signer}/status")).unwrap();
@@ -240,15 +241,19 @@ fn a_hanging_signer_is_replaced() {
 }
 
 /// The client as the engine has it, on the binary these tests were built with.
-fn client(tiny: &Tiny, newest: Option<CheckpointRequest>) -> ProcessSigner {
+fn client(tiny: &Tiny, newest: Option<&str>) -> ProcessSigner {
     let (keys, id) = keys_of(tiny);
-    let arguments = ["--environment", "staging", "signer", "--id", &id].map(OsString::from).to_vec();
+    let arguments = ["staging", id.as_str()].map(OsString::from).to_vec();
     let environment = vec![(OsString::from("XDG_CONFIG_HOME"), tiny.base().join("config").into_os_string())];
     let public = |role: &str| PublicKey::from_pem(&std::fs::read_to_string(keys.join(format!("{role}.pub.pem"))).unwrap()).unwrap();
     let of = |role, name| (role, public(name).to_der().unwrap());
     let keys = BTreeMap::from([of(KeyRole::User, "user"), of(KeyRole::Runner, "runner"), of(KeyRole::Log, "log")]);
-    let expected = Expected { origin: format!("{id}.seaworthy.internal/staging/log"), keys, newest };
-    ProcessSigner::open(SignerPlace::Program { path: SEAWORTHY.into(), arguments, environment }, expected).unwrap()
+    let expected = Expected { origin: format!("{id}.seaworthy.internal/staging/log"), keys };
+    let signer =
+        ProcessSigner::new(SignerPlace::Program { path: SEAWORTHY.into(), arguments, environment, asks: false }, expected).unwrap();
+    newest.into_iter().for_each(|note| signer.continue_from(note).unwrap());
+    signer.greet().unwrap();
+    signer
 }
 
 #[test]
@@ -269,9 +274,10 @@ fn a_killed_signer_is_replaced_and_the_new_one_still_refuses_a_fork() {
     }
     assert!(signer.checkpoint(&size_of(7, b"b")).unwrap_err().to_string().contains("sign/fork"));
     assert!(signer.checkpoint(&size_of(6, b"b")).unwrap_err().to_string().contains("sign/rollback"));
-    signer.checkpoint(&size_of(8, b"b")).unwrap();
-    // what was seen of the log before the signer lived counts too; control: without it the fork is signed
-    let reminded = client(&tiny, Some(size_of(8, b"b")));
+    let eight = signer.checkpoint(&size_of(8, b"b")).unwrap();
+    assert!(signer.is_signed_by_log(&eight).unwrap() && !signer.is_signed_by_log(&eight.replacen('8', "9", 1)).unwrap());
+    // what stands in the log before the signer lived counts too; control: without it the fork is signed
+    let reminded = client(&tiny, Some(&eight));
     assert!(reminded.checkpoint(&size_of(8, b"x")).unwrap_err().to_string().contains("sign/fork"));
     client(&tiny, None).checkpoint(&size_of(8, b"x")).unwrap();
 }
@@ -304,7 +310,7 @@ fn a_run_whose_signer_is_killed_again_and_again_ends_the_same() {
     assert_eq!(status.code(), Some(0));
     assert!(killed.len() >= 2, "control: the signer was killed {} times", killed.len());
     let verified = tiny.ok(&["verify", "log"]);
-    assert!(verified.stdout.contains("assurance: L1 · signer: a process of its own"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("assurance: L0 · signer: a process of its own (same user)"), "{}", verified.stdout);
     for code in ["step.committed", "step.started"] {
         assert_eq!(tiny.events_of(code).len(), 3, "{code}");
     }
@@ -322,12 +328,14 @@ impl Drop for Service {
     }
 }
 
+/// Group 65534 may connect; what the service says of whom it refuses goes into a file.
 fn serve(tiny: &Tiny, socket: &Path, uids: &[&str]) -> Service {
     let (_, id) = keys_of(tiny);
     let socket_text = socket.to_string_lossy().into_owned();
-    let mut arguments = vec!["--environment", "staging", "signer", "--id", &id, "--listen", &socket_text];
+    let mut arguments = vec!["--environment", "staging", "signer", "--id", &id, "--listen", &socket_text, "--group", "65534"];
     uids.iter().for_each(|uid| arguments.extend(["--allow-uid", uid]));
-    let service = Service(tiny.command(&arguments).stderr(Stdio::null()).spawn().unwrap());
+    let said = File::create(tiny.base().join("said")).unwrap();
+    let service = Service(tiny.command(&arguments).stderr(said).spawn().unwrap());
     let end = Instant::now() + Duration::from_secs(20);
     while UnixStream::connect(socket).is_err() {
         assert!(Instant::now() < end, "the service does not listen");
@@ -338,7 +346,7 @@ fn serve(tiny: &Tiny, socket: &Path, uids: &[&str]) -> Service {
 
 fn by(uid: &str, binary: &Path, dir: &Path, home: &Path, arguments: &[&str]) -> Finished {
     let mut command = Command::new("setpriv");
-    let id = [format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".to_owned()];
+    let id = [format!("--reuid={uid}"), "--regid=65534".to_owned(), "--clear-groups".to_owned()];
     command.args(id).arg(binary).args(arguments).current_dir(dir).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home);
     Finished::of(&command.output().unwrap())
 }
@@ -378,19 +386,44 @@ fn a_service_of_another_user_signs_for_whom_it_may_and_for_nobody_else() {
     let done = by("65534", &binary, &dir, &home, &run);
     assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
     let verified = by("65534", &binary, &dir, &home, &["verify", "log"]);
-    assert!(verified.stdout.contains("assurance: L1 · signer: a process of another user"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("assurance: L0 · signer: a service of another user, by its own word"), "{}", verified.stdout);
+    // the verifier, who knows that only the service has the keys, says so in the trust file they use
+    let vouched = home.join("vouched.json");
+    let mut trust: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(theirs.parent().unwrap().join("trust.json")).unwrap()).unwrap();
+    for key in trust["keys"].as_array_mut().unwrap().iter_mut().filter(|key| key["role"] != "root") {
+        key["custody"] = "service".into();
+    }
+    std::fs::write(&vouched, serde_json::to_vec(&trust).unwrap()).unwrap();
+    let with_it = ["verify", "log", "--trust", vouched.to_str().unwrap()];
+    let verified = by("65534", &binary, &dir, &home, &with_it);
+    let expected = "assurance: L1 · signer: a service of another user, which alone has the keys · witnesses: 0";
+    assert!(verified.stdout.contains(expected), "{}{}", verified.stdout, verified.stderr);
     let status = by("65534", &binary, &dir, &home, &["signer", "--status", &socket_text]);
     assert!(status.stdout.contains("a process of another user; landlock"), "{}{}", status.stdout, status.stderr);
     // another user on the same socket, and even root, is not heard
-    let other = by("65533", &PathBuf::from(&binary), &dir, Path::new("/"), &["signer", "--status", &socket_text]);
-    assert_eq!(other.code, 3, "{}", other.stdout);
-    assert!(other.stderr.contains("signer/gone"), "{}", other.stderr);
+    let other = || by("65533", &PathBuf::from(&binary), &dir, Path::new("/"), &["signer", "--status", &socket_text]);
+    let refused = other();
+    assert_eq!(refused.code, 3, "{}", refused.stdout);
+    assert!(refused.stderr.contains("signer/gone"), "{}", refused.stderr);
     tiny.refused(&["signer", "--status", &socket_text], 3, "signer/gone");
+    let said = std::fs::read_to_string(tiny.base().join("said")).unwrap();
+    for uid in ["65533", "0"] {
+        assert!(said.contains(&format!("a process of user {uid} was refused")), "{said}");
+    }
+    // who is not in the socket's group does not come that far
+    let mut outside = Command::new("setpriv");
+    let outside =
+        outside.args(["--reuid=65534", "--regid=65532", "--clear-groups"]).arg(&binary).args(["signer", "--status", &socket_text]);
+    let outside = Finished::of(&outside.env_clear().env("HOME", "/").current_dir("/").output().unwrap());
+    assert!(outside.code == 3 && outside.stderr.contains("ermission denied"), "{}", outside.stderr);
     // nobody changes its keys meanwhile
     tiny.refused(&["keys", "rotate", "runner"], 3, "keys/in-use");
-    // a service that comes back is found again
+    // a service that comes back is found again; and it was the number alone that kept the other one out
     drop(service);
-    let _again = serve(&tiny, &socket, &["65534"]);
+    let _again = serve(&tiny, &socket, &["65534", "65533"]);
+    let admitted = other();
+    assert_eq!(admitted.code, 0, "{}", admitted.stderr);
     let again = by("65534", &binary, &dir, &home, &run);
     assert!(again.stdout.contains("0 committed, 3 reused"), "{}{}", again.stdout, again.stderr);
 }
@@ -408,6 +441,50 @@ fn a_signer_that_cannot_start_says_why() {
     tiny.refused(&["run", "workflow.yaml"], 3, "keys/locked");
     tiny.refused(&["run", "workflow.yaml", "--signer", "/nowhere/signer.sock"], 3, "signer/gone");
     tiny.refused(&["signer", "--environment", "staging"], 2, "hands it a socket");
+    tiny.refused(&["signer", "--environment", "staging", "--listen", "x.sock"], 2, "--id");
     std::fs::remove_file(keys.join("log.age")).unwrap();
     tiny.refused(&["run", "workflow.yaml"], 3, "keys/missing");
+}
+
+/// Every signed request in the log, as it stands there.
+fn requests(tiny: &Tiny) -> Vec<RunRequest> {
+    let mut folders = vec![tiny.dir.join(".seaworthy")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().contains("/bundles/") {
+                let bundle = Bundle::from_json(&std::fs::read(&path).unwrap()).unwrap();
+                let statement = Statement::from_payload(&bundle.payload).unwrap();
+                found.extend(RunRequest::read(&statement).ok());
+            }
+        }
+    }
+    found
+}
+
+/// A run that is killed and goes on says of its signer then too: it may be another one.
+#[test]
+fn a_continued_run_states_its_signer_again() {
+    let tiny = Tiny::unlocked();
+    let text = tiny.read("src/double.sh");
+    tiny.write("src/double.sh", format!("sleep 2\n{text}").as_bytes());
+    tiny.ok(&["keys", "create"]);
+    tiny.ok(&["lock"]);
+    let run = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_start(&tiny, "double");
+    end(run);
+    assert_eq!(requests(&tiny).len(), 1, "control");
+    tiny.ok(&["run", "workflow.yaml"]);
+    assert_eq!(tiny.events_of("run.started").len(), 1, "it is the same run");
+    let requests = requests(&tiny);
+    assert_eq!(requests.len(), 2);
+    assert!(requests[0].run == requests[1].run && requests[0].nonce != requests[1].nonce);
+    for request in &requests {
+        assert_eq!(request.signer.as_ref().map(|signer| (signer.mode, signer.keys.len())), Some((SignerMode::Process, 3)));
+    }
+    let verified = tiny.ok(&["verify", "log"]);
+    assert!(verified.stdout.contains("assurance: L0 · signer: a process of its own (same user)"), "{}", verified.stdout);
 }

@@ -11,7 +11,7 @@ fn a_workflow_runs_and_its_chain_verifies() {
     let id = run_id(&tiny);
     let verified = tiny.ok(&["verify", &format!("run:{id}")]);
     assert!(verified.stdout.contains("s3://lake/raw/"), "the chain ends at its source:\n{}", verified.stdout);
-    assert!(verified.stdout.contains("assurance: L1 · signer: a process of its own"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("assurance: L0 · signer: a process of its own (same user) · witnesses: 0"), "{}", verified.stdout);
 }
 
 #[test]

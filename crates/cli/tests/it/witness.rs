@@ -84,7 +84,11 @@ fn a_quorum_is_met_only_by_the_cosignatures_of_this_checkpoint() {
     let piped = tiny.command(&["log", "publish", "-"]).stdin(Stdio::from(file)).output().unwrap();
     assert!(piped.status.success(), "{}", String::from_utf8_lossy(&piped.stderr));
     let verified = tiny.ok(&["verify", "log"]);
-    for expected in ["assurance: L2", "witnessed by w1.example/a, w2.example/b", "witnessed at 2026-"] {
+    for expected in [
+        "assurance: L0 · signer: a process of its own (same user) · witnesses: 2",
+        "witnessed by w1.example/a, w2.example/b",
+        "witnessed at 2026-",
+    ] {
         assert!(verified.stdout.contains(expected), "`{expected}` is missing:\n{}", verified.stdout);
     }
     answer(&tiny, &whole);
@@ -100,7 +104,7 @@ fn a_quorum_is_met_only_by_the_cosignatures_of_this_checkpoint() {
     let note = checkpoint(&tiny);
     answer(&tiny, &format!("{}{}", one.cosign(&note, TIME_S + 9), two.cosign(&note, TIME_S + 9)));
     tiny.ok(&["log", "publish", "answer"]);
-    assert!(tiny.ok(&["verify", "log"]).stdout.contains("assurance: L2"));
+    assert!(tiny.ok(&["verify", "log"]).stdout.contains("assurance: L0 · signer: a process of its own (same user) · witnesses: 2"));
 }
 
 #[test]

@@ -345,7 +345,8 @@ fn claims_that_contradict_themselves_are_refused() {
 
     let weak = RunRequest { nonce: "00".to_owned(), ..run_request() };
     assert!(RunRequest::read(&weak.statement()).is_err());
-    let kept_apart = SignerIsolation { mode: SignerMode::Process, landlock: 7, system_calls: 30 };
+    let keys = std::collections::BTreeMap::from([(crate::ports::KeyRole::Log, "ab".repeat(32))]);
+    let kept_apart = SignerIsolation { mode: SignerMode::Process, landlock: 7, system_calls: 30, keys };
     let request = RunRequest { signer: Some(kept_apart), ..run_request() };
     assert_eq!(RunRequest::read(&request.statement()).unwrap(), request);
     let mut more = request.statement();

@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::authorize::{Authorized, authorize_all};
 use crate::commit;
+use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::inputs::{VerifiedInput, verify_as_runner};
 use crate::progress::StepState;
@@ -107,11 +108,17 @@ fn promotable(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[VerifiedInp
     Ok(Promotable {
         name: model_name(run, output)?,
         artifact: input.artifact.clone(),
-        assurance: chain.assurance,
+        assurance: chain.assurance.min(answered_for(engine)),
         statements,
         trained_by: trained.id,
         validated_by: validated.id,
     })
+}
+
+/// The level that this run's signer can answer for: it signs no other. Witnesses are counted by whoever verifies.
+fn answered_for(engine: &Engine) -> Assurance {
+    let out_of_reach = engine.ports.signer.isolation().is_some_and(|signer| signer.is_out_of_reach());
+    if out_of_reach { Assurance::L1 } else { Assurance::L0 }
 }
 
 /// The validation step of this plan that examined `model` behind a gate.

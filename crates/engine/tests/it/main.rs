@@ -13,3 +13,4 @@ mod example_data;
 mod example_gates;
 mod example_workflow;
 mod host_tree;
+mod signer;

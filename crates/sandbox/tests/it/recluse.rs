@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 
 use crate::harness::{PROBE, is_root};
 
+/// What the filter says, and what Landlock says of files.
+const EPERM: &str = "1";
+const EACCES: &str = "13";
+
 fn attempts(how: &str, ordinary: bool) -> BTreeMap<String, String> {
     let dir = std::env::temp_dir().join(format!("seaworthy-recluse-{}-{how}-{ordinary}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -39,8 +43,26 @@ fn a_confined_recluse_opens_connects_and_executes_nothing() {
         assert!(failed.is_empty(), "ordinary: {ordinary}: {failed:?}");
         let confined = attempts("confined", ordinary);
         assert_eq!(confined.get("lives").map(String::as_str), Some("true"));
-        let done: Vec<_> = confined.iter().filter(|(_, end)| *end == "done").collect();
-        assert!(done.is_empty(), "ordinary: {ordinary}: {done:?}");
+        let other: Vec<_> = confined.iter().filter(|(name, end)| *end != EPERM && *name != "lives").collect();
+        assert!(other.is_empty(), "ordinary: {ordinary}: not refused by the filter: {other:?}");
         assert_eq!(confined.len(), 20, "{confined:?}");
+    }
+}
+
+/// The two layers one by one: each refuses by itself what it is there for, by its own error, and what is not its own goes on.
+#[test]
+fn each_layer_of_a_recluse_refuses_its_own_by_itself() {
+    for ordinary in [false, true] {
+        let files = attempts("landlock", ordinary);
+        for name in ["read a file", "list a folder", "write a file", "listen", "execute"] {
+            assert_eq!(files.get(name).map(String::as_str), Some(EACCES), "ordinary: {ordinary}: {name}: {files:?}");
+        }
+        for name in ["thread", "pair of sockets", "executable memory", "memory file", "look at a file"] {
+            assert_eq!(files.get(name).map(String::as_str), Some("done"), "ordinary: {ordinary}: {name}");
+        }
+        let calls = attempts("seccomp", ordinary);
+        let through: Vec<_> = calls.iter().filter(|(name, end)| *end != EPERM && *name != "lives").collect();
+        assert!(through.is_empty(), "ordinary: {ordinary}: {through:?}");
+        assert_eq!(calls.get("lives").map(String::as_str), Some("true"));
     }
 }

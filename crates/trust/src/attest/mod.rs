@@ -12,4 +12,4 @@ pub mod trust_root;
 pub use bundle::{BundleError, verify_bundle, verify_signature};
 pub use chain::{ChainReport, Evidence, Fault, Reference, VerifyOptions, verify_chain};
 pub use sigstore::sigstore_trusted_root;
-pub use trust_root::{SourceOwner, TrustRoot, TrustRootError, TrustedKey, TrustedLog, TrustedWitness};
+pub use trust_root::{Custody, SourceOwner, TrustRoot, TrustRootError, TrustedKey, TrustedLog, TrustedWitness};

@@ -82,6 +82,26 @@ pub struct TrustedKey {
     /// The first leaf index at which it counts no more: it was rotated or revoked there. What it signed before stays valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
+    /// Who has the private key. Nobody can prove that it has no other copy: whoever gives the trust file vouches for it.
+    #[serde(default, skip_serializing_if = "Custody::is_unknown")]
+    pub custody: Custody,
+}
+
+/// Who has a private key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Custody {
+    /// Nothing is said.
+    #[default]
+    Unknown,
+    /// A signer that runs as a service of a user of its own, and nobody else.
+    Service,
+}
+
+impl Custody {
+    const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
 }
 
 /// The log.
@@ -145,7 +165,7 @@ pub struct TrustRoot {
 impl TrustedKey {
     /// Makes an entry from a public key.
     pub fn new(role: KeyRole, principal: PrincipalId, key: &PublicKey, from: u64) -> Result<Self, crate::keys::KeyError> {
-        Ok(Self { role, principal, hint: key.hint()?, pem: key.to_pem()?, from, until: None })
+        Ok(Self { role, principal, hint: key.hint()?, pem: key.to_pem()?, from, until: None, custody: Custody::Unknown })
     }
 
     /// Ends it at leaf `index`; an earlier end stays.
@@ -231,6 +251,19 @@ impl TrustRoot {
     /// The witnesses' verifier keys, in order.
     pub fn witness_keys(&self) -> Result<Vec<VerifierKey>, TrustRootError> {
         self.witnesses.iter().map(|witness| verifier(&witness.name, &witness.vkey, KeyKind::Cosignature)).collect()
+    }
+
+    /// The hint of the log's key, as if it stood among the others.
+    pub fn log_key_hint(&self) -> Result<String, TrustRootError> {
+        let refuse = |cause: String| TrustRootError::Verifier(self.log.origin.clone(), cause);
+        let key = ed25519_dalek::VerifyingKey::from_bytes(self.log_key()?.public()).map_err(|cause| refuse(cause.to_string()))?;
+        PublicKey::Ed25519(key).hint().map_err(|cause| refuse(cause.to_string()))
+    }
+
+    /// Whether only a service has the private key of this role with this hint, in the words of this file.
+    #[must_use]
+    pub fn is_held_by_service(&self, role: KeyRole, hint: &str) -> bool {
+        self.keys.iter().any(|key| key.role == role && key.hint == hint && key.custody == Custody::Service)
     }
 
     /// Every key with its parsed form, by hint.

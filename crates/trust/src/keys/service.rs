@@ -2,17 +2,22 @@
 //!
 //! in: the content of a request's frame, how the peer is kept apart; out: the content of the answer.
 //! **Invariant:** every request has one answer; a refusal changes nothing but the count of refusals. Of one tree size this
-//! signer signs one root, and never a size below the newest: what it signed before it signs again, byte for byte.
+//! signer signs one root, and never a size below the newest: what it signed before it signs again, byte for byte. What it is
+//! to remember from before its life, its own log key must have signed.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use seaworthy_core::digest::{Digest, hex_encode};
 use seaworthy_core::id::StepRunId;
-use seaworthy_core::limits::SIGNER_CHECKPOINTS_MAX;
+use seaworthy_core::limits::{SIGNER_CHECKPOINTS_MAX, SIGNER_GROWTH_MAX};
+use seaworthy_core::note::Checkpoint;
 use seaworthy_core::ports::{CheckpointRequest, KeyRole, Signer as _, SignerIsolation};
 
 use super::signer::{LocalSigner, SignError};
 use super::wire::{Answer, Attest, Hello, Request, Status, read};
+
+/// Characters of a refusal.
+const MESSAGE_CHARS_MAX: usize = 500;
 
 /// Why a checkpoint was refused, or a request was none.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +39,23 @@ pub enum ServiceRefusal {
         /// The newest signed.
         newest: u64,
     },
+    /// Far more leaves than were signed.
+    #[error("{size} leaves, but {newest} is the newest checkpoint known here: that is no commit")]
+    Growth {
+        /// The size asked for.
+        size: u64,
+        /// The newest known.
+        newest: u64,
+    },
+    /// The same again, of what was not signed.
+    #[error("a checkpoint of {size} leaves with this root was not signed in this signer's life")]
+    Unknown {
+        /// The size asked for.
+        size: u64,
+    },
+    /// A note to remember that this log's key did not sign.
+    #[error("the note to remember is not signed by the key of this log")]
+    Unsigned,
     /// Not a request of this protocol.
     #[error("this is no request: {0}")]
     Request(String),
@@ -50,6 +72,9 @@ impl ServiceRefusal {
             Self::Sign(cause) => cause.code(),
             Self::Fork { .. } => "sign/fork",
             Self::Rollback { .. } => "sign/rollback",
+            Self::Growth { .. } => "sign/growth",
+            Self::Unknown { .. } => "sign/unknown",
+            Self::Unsigned => "sign/unsigned",
             Self::Request(_) => "sign/request",
             Self::TooLarge(_) => "sign/too-large",
         }
@@ -74,10 +99,17 @@ impl SignerService {
 
     /// Answers the content of one frame, to a peer from which this signer is kept apart like this.
     pub fn answer(&mut self, content: &[u8], isolation: &SignerIsolation) -> Answer {
+        // of its own keys it speaks itself
+        let isolation = &match self.signer.key_hints() {
+            Ok(keys) => SignerIsolation { keys, ..isolation.clone() },
+            Err(why) => return self.refuse(&why.into()),
+        };
         let answered = read::<Request<'_>>(content).map_err(ServiceRefusal::Request).and_then(|request| match request {
             Request::Hello {} => self.hello(isolation),
             Request::Attest(attest) => self.attest(&attest, isolation),
             Request::Checkpoint { origin, size, root } => self.checkpoint(&CheckpointRequest { origin, size, root }),
+            Request::Again { origin, size, root } => self.again(&CheckpointRequest { origin, size, root }),
+            Request::Remember { note } => self.remember(&note),
             Request::Status {} => Ok(Answer::Status(self.status.clone())),
         });
         answered.unwrap_or_else(|why| self.refuse(&why))
@@ -90,7 +122,9 @@ impl SignerService {
 
     fn refuse(&mut self, why: &ServiceRefusal) -> Answer {
         self.status.refused += 1;
-        Answer::Refused { code: why.code().to_owned(), message: why.to_string() }
+        // what it echoes is a peer's text
+        let message = why.to_string().chars().filter(|char| !char.is_control()).take(MESSAGE_CHARS_MAX).collect();
+        Answer::Refused { code: why.code().to_owned(), message }
     }
 
     fn hello(&self, isolation: &SignerIsolation) -> Result<Answer, ServiceRefusal> {
@@ -112,26 +146,60 @@ impl SignerService {
         Ok(Answer::Signed { signature: hex_encode(&bundle.signature), key_hint: bundle.key_hint, pae })
     }
 
+    /// Whether exactly this was signed before; an error if another root was.
+    fn knows(&self, size: u64, root: &Digest) -> Result<bool, ServiceRefusal> {
+        match self.signed.iter().find(|(known, _)| *known == size) {
+            Some((_, known)) if known == root => Ok(true),
+            Some(_) => Err(ServiceRefusal::Fork { size }),
+            None => Ok(false),
+        }
+    }
+
     fn checkpoint(&mut self, request: &CheckpointRequest) -> Result<Answer, ServiceRefusal> {
-        let known = self.signed.iter().find(|(size, _)| *size == request.size);
-        let again = match known {
-            Some((_, root)) if *root == request.root => true,
-            Some(_) => return Err(ServiceRefusal::Fork { size: request.size }),
-            None => false,
-        };
-        if let Some(newest) = self.status.size.filter(|newest| !again && request.size <= *newest) {
-            return Err(ServiceRefusal::Rollback { size: request.size, newest });
+        let size = request.size;
+        let again = self.knows(size, &request.root)?;
+        let newest = self.status.size;
+        if let Some(newest) = newest.filter(|newest| !again && size <= *newest) {
+            return Err(ServiceRefusal::Rollback { size, newest });
+        }
+        let newest = newest.unwrap_or_default();
+        if size.saturating_sub(newest) > SIGNER_GROWTH_MAX {
+            return Err(ServiceRefusal::Growth { size, newest });
         }
         let note = self.signer.sign_checkpoint(request)?;
         *self.status.signed.entry(KeyRole::Log).or_default() += 1;
         if !again {
-            self.status.size = Some(request.size);
-            self.signed.push_back((request.size, request.root));
-            if self.signed.len() > SIGNER_CHECKPOINTS_MAX {
-                self.signed.pop_front();
-            }
+            self.keep(size, request.root);
         }
         Ok(Answer::Checkpoint { note })
+    }
+
+    fn again(&mut self, request: &CheckpointRequest) -> Result<Answer, ServiceRefusal> {
+        if !self.knows(request.size, &request.root)? {
+            return Err(ServiceRefusal::Unknown { size: request.size });
+        }
+        self.checkpoint(request)
+    }
+
+    /// Takes over what an earlier life signed. What is older than what this one knows adds nothing.
+    fn remember(&mut self, note: &str) -> Result<Answer, ServiceRefusal> {
+        if !self.signer.signed_by_log(note)? {
+            return Err(ServiceRefusal::Unsigned);
+        }
+        let (checkpoint, _) = Checkpoint::parse(note.as_bytes()).map_err(|_| ServiceRefusal::Unsigned)?;
+        let known = self.knows(checkpoint.size, &checkpoint.root)?;
+        if !known && self.status.size.is_none_or(|newest| checkpoint.size > newest) {
+            self.keep(checkpoint.size, checkpoint.root);
+        }
+        Ok(Answer::Remembered {})
+    }
+
+    fn keep(&mut self, size: u64, root: Digest) {
+        self.status.size = Some(size);
+        self.signed.push_back((size, root));
+        if self.signed.len() > SIGNER_CHECKPOINTS_MAX {
+            self.signed.pop_front();
+        }
     }
 }
 

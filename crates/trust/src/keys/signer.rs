@@ -4,6 +4,8 @@
 //! **Invariant:** never signs raw bytes; a role signs only its predicate types, only the log key signs checkpoints and only
 //! of its own origin, provenance only for the attempt it was asked for, and what names a runner only for its own.
 
+use std::collections::BTreeMap;
+
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::attestation::{
     self, DEPLOYMENT, INTEGRITY_SCORE, MANIFEST, PROVENANCE, RELEASE, REVOCATION, RUN_REQUEST, ReadError, SVR, TEST_RESULT, VSA,
@@ -17,6 +19,9 @@ use seaworthy_core::principal::PrincipalId;
 use super::{Algorithm, KeyError, PrivateKey};
 use crate::transparency;
 
+/// The levels of assurance that approvals state, as [`crate::attest::Assurance`] has them.
+const LEVEL_0: &str = "SEAWORTHY_ASSURANCE_L0";
+const LEVEL_1: &str = "SEAWORTHY_ASSURANCE_L1";
 /// How the manifest of a finished body is named, before its attempt.
 const STAGED: &str = "staged:";
 
@@ -73,6 +78,9 @@ pub enum SignError {
     /// A claim about this signer that is not its own.
     #[error("the request says about this signer what it does not say about itself")]
     Isolation,
+    /// An approval of a level that this signer cannot answer for.
+    #[error("an approval at level `{0}`, for which this signer cannot answer")]
+    Level(String),
     /// The key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -90,6 +98,7 @@ impl SignError {
             Self::Builder(_) => "sign/builder",
             Self::Origin { .. } => "sign/origin",
             Self::Isolation => "sign/isolation",
+            Self::Level(_) => "sign/level",
             Self::Key(cause) => cause.code(),
         }
     }
@@ -204,7 +213,11 @@ impl LocalSigner {
             }
             TEST_RESULT => Ok(attestation::test_result::TestResult::read(statement).map(drop)?),
             SVR => self.own_name(role, attestation::svr::GateResult::read(statement)?.verifier),
-            VSA => self.own_name(role, attestation::vsa::Approval::read(statement)?.verifier),
+            VSA => {
+                let approval = attestation::vsa::Approval::read(statement)?;
+                approval.levels.iter().try_for_each(|level| own_level(role, level, isolation))?;
+                self.own_name(role, approval.verifier)
+            }
             RELEASE => Ok(attestation::release::Release::read(statement).map(drop)?),
             DEPLOYMENT => Ok(attestation::deployment::DeploymentClaim::read(statement).map(drop)?),
             INTEGRITY_SCORE => Ok(attestation::integrity_score::IntegrityScore::read(statement).map(drop)?),
@@ -226,6 +239,18 @@ impl LocalSigner {
         &self.origin
     }
 
+    /// Hints of the keys that are here.
+    pub(super) fn key_hints(&self) -> Result<BTreeMap<KeyRole, String>, SignError> {
+        let roles = [KeyRole::User, KeyRole::Runner, KeyRole::Log, KeyRole::Root];
+        let held = roles.into_iter().filter_map(|role| Some((role, self.key(role).ok()?)));
+        held.map(|(role, key)| Ok((role, key.public().hint()?))).collect()
+    }
+
+    /// Whether this signer's log key signed a note.
+    pub fn signed_by_log(&self, note: &str) -> Result<bool, SignError> {
+        Ok(transparency::is_signed_by(note, &self.origin, &self.key(KeyRole::Log)?.public()))
+    }
+
     /// Signs a checkpoint of this signer's own log.
     pub fn sign_checkpoint(&self, request: &CheckpointRequest) -> Result<String, SignError> {
         if request.origin != self.origin {
@@ -235,6 +260,13 @@ impl LocalSigner {
         let checkpoint = Checkpoint { origin, size: request.size, root: request.root, extensions };
         Ok(transparency::sign_note(&checkpoint.to_text(), &self.origin, self.key(KeyRole::Log)?)?)
     }
+}
+
+/// Of the levels of assurance a signer signs what it can answer for: the lowest, and the next one if it is itself what that
+/// demands. Whether the log has witnesses is for whoever verifies to see.
+fn own_level(role: KeyRole, level: &str, isolation: Option<&SignerIsolation>) -> Result<(), SignError> {
+    let known = level == LEVEL_0 || (level == LEVEL_1 && isolation.is_some_and(SignerIsolation::is_out_of_reach));
+    if known || role == KeyRole::Root { Ok(()) } else { Err(SignError::Level(level.chars().take(60).collect())) }
 }
 
 /// What in-toto demands of every statement: a subject, and a digest of each.
@@ -264,6 +296,14 @@ impl Signer for LocalSigner {
     fn checkpoint(&self, request: &CheckpointRequest) -> Result<String, PortError> {
         let signed = self.sign_checkpoint(request);
         signed.map_err(|cause| PortError::new("sign a checkpoint", format!("{} ({})", cause, cause.code())))
+    }
+
+    fn checkpoint_again(&self, _: &CheckpointRequest) -> Result<Option<String>, PortError> {
+        Ok(None) // it remembers nothing: see the service
+    }
+
+    fn is_signed_by_log(&self, note: &str) -> Result<bool, PortError> {
+        self.signed_by_log(note).map_err(|cause| PortError::new("check a checkpoint", format!("{} ({})", cause, cause.code())))
     }
 
     fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError> {

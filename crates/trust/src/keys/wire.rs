@@ -37,6 +37,20 @@ pub enum Request<'a> {
         /// Root hash.
         root: Digest,
     },
+    /// Sign the same checkpoint once more, if you remember having signed it.
+    Again {
+        /// Log origin.
+        origin: String,
+        /// Tree size.
+        size: u64,
+        /// Root hash.
+        root: Digest,
+    },
+    /// Remember that this checkpoint is signed: the whole note, which must be your log's.
+    Remember {
+        /// Body and signature lines.
+        note: String,
+    },
     /// What have you signed?
     Status {},
 }
@@ -73,6 +87,8 @@ pub enum Answer {
         /// Body and signature line.
         note: String,
     },
+    /// To `remember`.
+    Remembered {},
     /// To `status`.
     Status(Status),
     /// The policy says no, or the request is none.
@@ -159,6 +175,12 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// Bytes that are kept.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Takes what was read.
     pub fn push(&mut self, read: &[u8]) {
         let skipped = self.skip.min(read.len());

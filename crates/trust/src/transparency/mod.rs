@@ -160,6 +160,15 @@ fn holds(key: &VerifierKey, message: &[u8], signature: &[u8]) -> Result<(), Chec
     PublicKey::Ed25519(public).verify(message, signature).map_err(|_| refuse())
 }
 
+/// Whether `key` signed a checkpoint note of the log `origin`, and no line under its name is wrong.
+#[must_use]
+pub fn is_signed_by(note: &str, origin: &str, key: &PublicKey) -> bool {
+    let Ok(key) = verifier_key(origin, KeyKind::Ed25519, key) else { return false };
+    let Ok((checkpoint, note)) = Checkpoint::parse(note.as_bytes()) else { return false };
+    let mut lines = note.of_key(&key).peekable();
+    checkpoint.origin == origin && lines.peek().is_some() && lines.all(|line| holds(&key, note.text.as_bytes(), &line.bytes).is_ok())
+}
+
 /// Checks that `now` continues `before`, from a consistency proof (C2SP tlog, RFC 6962 §2.1.2).
 pub fn verify_continuation(before: &Checkpoint, now: &Checkpoint, proof: &[Digest]) -> Result<(), CheckpointError> {
     if now.size < before.size {

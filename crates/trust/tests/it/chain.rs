@@ -6,9 +6,9 @@ use seaworthy_core::decision::EnforcementLevel;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{EventKind, OutputRef};
 use seaworthy_core::id::StepRunId;
-use seaworthy_core::ports::{EvidenceSource, PortError, SignerIsolation, SignerMode};
+use seaworthy_core::ports::{EvidenceSource, KeyRole, PortError, SignerIsolation, SignerMode};
 use seaworthy_trust::attest::chain::{Assurance, Evidence, FAULTS, Status};
-use seaworthy_trust::attest::{ChainReport, VerifyOptions, verify_chain};
+use seaworthy_trust::attest::{ChainReport, Custody, VerifyOptions, verify_chain};
 
 use crate::world::{Draft, Keys, World, attempt, run};
 
@@ -103,12 +103,26 @@ fn what_is_not_known_is_said() {
     assert_eq!(verify(&gap, "log").revocation, "unknown");
 }
 
+/// What the service of this world's user, runner and log keys says about itself.
+fn service(keys: &Keys) -> SignerIsolation {
+    let held = [(KeyRole::User, "user"), (KeyRole::Runner, "runner"), (KeyRole::Log, "log")];
+    let keys = held.into_iter().map(|(role, key)| (role, keys.hint(key))).collect();
+    SignerIsolation { mode: SignerMode::User, landlock: 7, system_calls: 30, keys }
+}
+
+/// The verifier knows from elsewhere that only a service has these keys.
+fn vouched(mut world: World) -> World {
+    for key in world.trust.keys.iter_mut().filter(|key| matches!(key.role, KeyRole::User | KeyRole::Runner)) {
+        key.custody = Custody::Service;
+    }
+    world
+}
+
 #[test]
 fn witnesses_raise_the_level_and_bound_the_age() {
     let keys = Keys::new();
     let mut unaided = honest();
-    let apart = |mode, landlock| Some(SignerIsolation { mode, landlock, system_calls: 30 });
-    let mut world = World::record(&Draft::signed_by(apart(SignerMode::Process, 7)), &keys);
+    let mut world = vouched(World::record(&Draft::signed_by(Some(service(&keys))), &keys));
     let aged = |now_s: u64| VerifyOptions { max_age_ms: Some((60_000, now_s * 1_000)), ..options() };
     assert_eq!(codes(&verify_with(&world, "log", &aged(1_000))), ["verify/stale"]);
     world.cosign(&keys, "witness-a", "witness a", 1_000);
@@ -127,28 +141,74 @@ fn witnesses_raise_the_level_and_bound_the_age() {
     assert_eq!(verify(&unaided, "log").assurance, Assurance::L0);
 }
 
+/// Whoever has the keys can sign any words about who has them: the level is the verifier's own knowledge, and the words agree.
 #[test]
-fn a_signer_that_was_a_confined_process_of_its_own_is_level_one() {
+fn a_service_is_level_one_only_if_the_verifier_knows_that_it_alone_has_the_keys() {
     let keys = Keys::new();
-    for (mode, landlock, expected, told) in [
-        (SignerMode::Process, 7, Assurance::L1, "a process of its own"),
-        (SignerMode::User, 1, Assurance::L1, "a process of another user"),
-        (SignerMode::User, 0, Assurance::L0, "a process that the kernel could not confine"),
-    ] {
-        let world = World::record(&Draft::signed_by(Some(SignerIsolation { mode, landlock, system_calls: 30 })), &keys);
+    let said = |signer: SignerIsolation| World::record(&Draft::signed_by(Some(signer)), &keys);
+    let with = |edit: &dyn Fn(&mut SignerIsolation)| {
+        let mut signer = service(&keys);
+        edit(&mut signer);
+        said(signer)
+    };
+    let without = |role: KeyRole| {
+        let mut world = vouched(said(service(&keys)));
+        world.trust.keys.iter_mut().filter(|key| key.role == role).for_each(|key| key.custody = Custody::Unknown);
+        world
+    };
+    let alone = "a service of another user, which alone has the keys";
+    let word = "a service of another user, by its own word";
+    let cases = [
+        // control: all of it together
+        (vouched(said(service(&keys))), true, Assurance::L1, alone),
+        // the engine has the keys, and signs the service's words itself
+        (said(service(&keys)), true, Assurance::L0, word),
+        // the trust file came with the workspace
+        (vouched(said(service(&keys))), false, Assurance::L0, word),
+        (without(KeyRole::User), true, Assurance::L0, word),
+        (without(KeyRole::Runner), true, Assurance::L0, word),
+        // the service has the user's key, and somebody else the others
+        (vouched(with(&|signer| drop(signer.keys.remove(&KeyRole::Runner)))), true, Assurance::L0, word),
+        (vouched(with(&|signer| drop(signer.keys.remove(&KeyRole::Log)))), true, Assurance::L0, word),
+        (vouched(with(&|signer| drop(signer.keys.insert(KeyRole::Log, keys.hint("other log"))))), true, Assurance::L0, word),
+        (vouched(with(&|signer| drop(signer.keys.insert(KeyRole::Runner, keys.hint("user"))))), true, Assurance::L0, word),
+        (vouched(with(&|signer| signer.mode = SignerMode::Process)), true, Assurance::L0, "a process of its own (same user)"),
+        (vouched(with(&|signer| signer.landlock = 0)), true, Assurance::L0, "a process that the kernel could not confine"),
+        (vouched(honest()), true, Assurance::L0, "in the runner's own process, or unknown"),
+    ];
+    for (number, (world, trust_is_file, level, told)) in cases.into_iter().enumerate() {
         for reference in ["model:employment@1", "log", &format!("run:{}", run())] {
-            let report = verify(&world, reference);
-            assert!(report.ok, "{reference}: {:#?}", report.faults);
-            assert_eq!((report.assurance, report.signer.as_str()), (expected, told), "{reference}");
+            let report = verify_with(&world, reference, &VerifyOptions { trust_is_file, ..options() });
+            assert!(report.ok, "{number}, {reference}: {:#?}", report.faults);
+            assert_eq!((report.assurance, report.signer.as_str()), (level, told), "{number}, {reference}");
         }
     }
-    // control: without its word there is no level, and a faulty report has none either
-    let report = verify(&honest(), "log");
-    assert_eq!((report.assurance, report.signer.as_str()), (Assurance::L0, "in the runner's own process, or unknown"));
-    let mut broken =
-        World::record(&Draft::signed_by(Some(SignerIsolation { mode: SignerMode::User, landlock: 7, system_calls: 30 })), &keys);
+    let mut broken = vouched(said(service(&keys)));
     broken.bundles.remove(&broken.paes["score"].clone());
-    assert_eq!(verify(&broken, "log").assurance, Assurance::L0);
+    assert_eq!(verify(&broken, "log").assurance, Assurance::L0, "a faulty report has no level");
+}
+
+/// Begun with a service, continued with the keys at hand: the weakest word counts.
+#[test]
+fn a_run_that_was_continued_is_what_its_weakest_request_says() {
+    let keys = Keys::new();
+    let continued = |signer: Option<SignerIsolation>| {
+        let mut draft = Draft::signed_by(Some(service(&keys)));
+        let mut request = draft.statement("request").clone();
+        request.predicate["nonce"] = serde_json::json!("ff".repeat(16));
+        request.predicate.as_object_mut().unwrap().remove("signer");
+        if let Some(signer) = signer {
+            request.predicate["signer"] = serde_json::to_value(signer).unwrap();
+        }
+        draft.sign("continued", "user", request);
+        let report = verify(&vouched(World::record(&draft, &keys)), "log");
+        assert!(report.ok, "{:#?}", report.faults);
+        (report.assurance, report.signer)
+    };
+    assert_eq!(continued(Some(service(&keys))).0, Assurance::L1, "control");
+    let process = SignerIsolation { mode: SignerMode::Process, ..service(&keys) };
+    assert_eq!(continued(Some(process)), (Assurance::L0, "a process of its own (same user)".to_owned()));
+    assert_eq!(continued(None), (Assurance::L0, "in the runner's own process, or unknown".to_owned()));
 }
 
 /// Inputs, outputs, statements and origin of an outcome, to forge.

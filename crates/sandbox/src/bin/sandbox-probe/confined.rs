@@ -1,6 +1,7 @@
 //! What a recluse can still do: each attempt, before or after it confined itself.
 //!
-//! In: whether to confine, a file that is there. Out: one line an attempt: its name, and `done` or the error number.
+//! In: how to confine (`loose`, `confined`, or one layer alone), a file that is there. Out: one line an attempt: its name,
+//! and `done` or the error number.
 //!
 //! **Invariant:** `done` only if the effect was seen.
 
@@ -16,13 +17,16 @@ use seaworthy_sandbox::recluse;
 use crate::kernel;
 
 /// Tries everything there is to try.
-pub(crate) fn attempt_all(confine: bool, file: &Path) -> Result<(), String> {
+pub(crate) fn attempt_all(how: &str, file: &Path) -> Result<(), String> {
     recluse::harden().map_err(|error| error.to_string())?;
     let _listening = UnixListener::bind(file.with_file_name("open")).map_err(|error| error.to_string())?;
-    if confine {
-        let report = recluse::confine().map_err(|error| error.to_string())?;
-        println!("landlock {} calls {}", report.landlock, report.system_calls);
-    }
+    let layers = match how {
+        "loose" => Ok(()),
+        "landlock" => recluse::confine_files().map(drop),
+        "seccomp" => recluse::confine_calls().map(drop),
+        _ => recluse::confine().map(drop),
+    };
+    layers.map_err(|error| error.to_string())?;
     let beside = |name: &str| file.with_file_name(name);
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let socket = |family, kind| rustix::net::socket(family, kind, None).map(drop).map_err(io::Error::from);

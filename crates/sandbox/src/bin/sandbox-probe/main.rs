@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             println!("{}", kernel::user().1);
             ExitCode::SUCCESS
         }
-        ["recluse", how, file] => match confined::attempt_all(*how == "confined", std::path::Path::new(file)) {
+        ["recluse", how, file] => match confined::attempt_all(how, std::path::Path::new(file)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error}");
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 
 #[cfg(target_os = "linux")]
 fn unknown(name: &str) -> ExitCode {
-    eprintln!("`{name}`: usage: sandbox-probe noop|whoami|drive|recluse confined|loose FILE|attack NAME …|behave NAME …");
+    eprintln!("`{name}`: usage: sandbox-probe noop|whoami|drive|recluse confined|landlock|seccomp|loose FILE|attack NAME …|behave NAME …");
     ExitCode::from(2)
 }
 

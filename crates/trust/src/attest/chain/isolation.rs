@@ -1,75 +1,110 @@
 //! Where the keys were while the runs went on that a report rests on.
 //!
-//! in: the walk's runs with their signed requests; out: [`Apart`], in which runs the signer was a process of its own.
-//! **Invariant:** only the signed run request counts: a signer signs no other words about itself than the truth, and a run without
-//! them was signed for by whoever had the keys.
+//! in: the walk's runs with their signed requests, the trust file; out: [`Apart`], in which runs the signer was kept apart, and how far.
+//! **Invariant:** whoever has a key can sign any words about its signer. They raise the level only if the verifier's own trust
+//! file says of the keys that a service alone has them; and if every request of the run says so, whoever continued it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use seaworthy_core::id::RunId;
-use seaworthy_core::ports::{SignerIsolation, SignerMode};
+use seaworthy_core::ports::{KeyRole, SignerIsolation, SignerMode};
 
 use super::log::{Attested, Claim};
 use super::{Reference, Walker};
 
-/// The runs that were looked at, and how the signer was kept apart in each.
+/// How the keys of one run were kept, from the weakest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kept {
+    /// With the runner, or nothing is known.
+    Within,
+    /// In a process that the kernel could not confine.
+    Open,
+    /// In a confined process of the same user, who can have the keys by other ways.
+    SameUser,
+    /// In a service of another user, by its own word alone.
+    Said,
+    /// The same, and the trust file says that nobody else has the keys.
+    Service,
+}
+
+/// The runs that were looked at, and how the keys were kept in each.
 pub(crate) struct Apart {
-    runs: BTreeMap<RunId, Option<SignerIsolation>>,
+    runs: BTreeMap<RunId, Kept>,
 }
 
 impl Walker<'_> {
     /// Of the whole log, every run; else those the walk came through.
     pub(crate) fn isolation(&self, reference: &Reference) -> Apart {
-        let mut runs: BTreeMap<RunId, Option<SignerIsolation>> = BTreeMap::new();
         let whole = matches!(reference, Reference::Log).then_some(&self.history.runs).into_iter().flat_map(|runs| runs.keys());
         let asked = match reference {
             Reference::Run(run) => Some(run),
             _ => None,
         };
-        for run in whole.chain(self.requests.keys()).chain(asked) {
-            runs.insert(run.clone(), self.signer_of(run));
-        }
-        Apart { runs }
+        let runs = whole.chain(self.requests.keys()).chain(asked);
+        Apart { runs: runs.map(|run| (run.clone(), self.kept(run))).collect() }
     }
 
-    fn signer_of(&self, run: &RunId) -> Option<SignerIsolation> {
-        let started = self.history.runs.get(run)?;
-        let at = self.log.by_pae.get(&started.request)?;
-        match self.log.statements.get(*at)? {
-            Attested { claim: Claim::Request(request), revoked: None, .. } if request.run == *run => request.signer.clone(),
-            _ => None,
+    /// The weakest that any request of the run says: a run that went on after an interruption has several.
+    fn kept(&self, run: &RunId) -> Kept {
+        let of_run = |statement: &&Attested| matches!(&statement.claim, Claim::Request(request) if request.run == *run);
+        let begun = self.history.runs.get(run).and_then(|started| self.log.statement(&started.request));
+        let requests = self.log.statements.iter().filter(of_run);
+        begun.filter(of_run).and_then(|_| requests.map(|statement| self.kept_by(run, statement)).min()).unwrap_or(Kept::Within)
+    }
+
+    fn kept_by(&self, run: &RunId, statement: &Attested) -> Kept {
+        let Attested { claim: Claim::Request(request), revoked: None, hint, .. } = statement else { return Kept::Within };
+        let Some(signer) = &request.signer else { return Kept::Within };
+        match signer.mode {
+            _ if !signer.is_confined() => Kept::Open,
+            SignerMode::Process => Kept::SameUser,
+            SignerMode::User if self.is_service(run, signer, hint) => Kept::Service,
+            SignerMode::User => Kept::Said,
         }
+    }
+
+    /// Whether the trust file, given by the verifier, says of the keys of this run that only a service has them, and the
+    /// signer says that it is the one that has them: the user's, the runner's, the log's.
+    fn is_service(&self, run: &RunId, signer: &SignerIsolation, user: &str) -> bool {
+        let held = |role: KeyRole| signer.keys.get(&role).map(String::as_str);
+        let vouched = |role: KeyRole| held(role).is_some_and(|hint| self.trust.is_held_by_service(role, hint));
+        let log = self.trust.log_key_hint().ok();
+        // of the statements that the run's steps rest on, none is signed by a runner's key of another's
+        let runner_keys = self.history.commits.iter().filter(|commit| commit.step.run == *run).flat_map(|commit| &commit.statements);
+        let others = runner_keys.filter_map(|pae| self.log.statement(pae)).any(|statement| {
+            let is_runner = self.trust.keys.iter().any(|key| key.role == KeyRole::Runner && key.hint == statement.hint);
+            is_runner && held(KeyRole::Runner) != Some(statement.hint.as_str())
+        });
+        let own = held(KeyRole::User) == Some(user) && log.is_some() && held(KeyRole::Log) == log.as_deref();
+        self.options.trust_is_file && own && !others && vouched(KeyRole::User) && vouched(KeyRole::Runner)
     }
 }
 
 impl Apart {
-    /// In all runs, of which there is at least one, and confined.
+    /// In all runs, of which there is at least one, the keys were out of the reach of whoever ran them.
     pub(crate) fn everywhere(&self) -> bool {
-        !self.runs.is_empty() && self.runs.values().all(|signer| signer.as_ref().is_some_and(SignerIsolation::is_confined))
+        !self.runs.is_empty() && self.runs.values().all(|kept| *kept == Kept::Service)
     }
 }
 
 impl fmt::Display for Apart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.runs.len();
-        let count = |wanted: &dyn Fn(&SignerIsolation) -> bool| self.runs.values().flatten().filter(|one| wanted(one)).count();
-        let user = count(&|one| one.is_confined() && one.mode == SignerMode::User);
-        let process = count(&|one| one.is_confined() && one.mode == SignerMode::Process);
-        let open = count(&|one| !one.is_confined());
-        let within = all - user - process - open;
         if all == 0 {
             return f.write_str("no run");
         }
         let parts = [
-            (user, "a process of another user"),
-            (process, "a process of its own"),
-            (open, "a process that the kernel could not confine"),
-            (within, "in the runner's own process, or unknown"),
+            (Kept::Service, "a service of another user, which alone has the keys"),
+            (Kept::Said, "a service of another user, by its own word"),
+            (Kept::SameUser, "a process of its own (same user)"),
+            (Kept::Open, "a process that the kernel could not confine"),
+            (Kept::Within, "in the runner's own process, or unknown"),
         ];
-        let told = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| match *count == all {
-            true => (*what).to_owned(),
-            false => format!("{what} in {count} of {all} runs"),
+        let told = parts.iter().filter_map(|(kept, what)| match self.runs.values().filter(|one| *one == kept).count() {
+            0 => None,
+            count if count == all => Some((*what).to_owned()),
+            count => Some(format!("{what} in {count} of {all} runs")),
         });
         f.write_str(&told.collect::<Vec<_>>().join(", "))
     }

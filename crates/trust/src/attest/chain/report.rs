@@ -153,7 +153,8 @@ pub(crate) fn hint(code: &str) -> &'static str {
 pub enum Assurance {
     /// One host did everything.
     L0,
-    /// In every run that counts here the signer was a confined process of its own, by its own signed word.
+    /// In every run that counts here a service of another user signed, which alone has the keys: it says so under them, and so
+    /// does the trust file that the verifier gave.
     L1,
     /// And at least two witnesses of the trust file cosigned the log.
     L2,
