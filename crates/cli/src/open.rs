@@ -37,10 +37,16 @@ use crate::signing;
 pub(crate) struct Running {
     pub(crate) engine: Engine,
     pub(crate) keystore: Keystore,
+    signer: Arc<ProcessSigner>,
     seen: LastSeen,
 }
 
 impl Running {
+    /// Waits for the signer, which starts while the workspace is opened: what keeps it from starting is said here.
+    pub(crate) fn await_signer(&self) -> Result<(), Failure> {
+        self.signer.greet().map_err(|e| signing::failure(&e))
+    }
+
     /// Remembers the log as it is now, outside the workspace, so that nobody takes back what was just recorded.
     pub(crate) fn remember(&self) {
         if let Err(cause) = self.engine.log().settle() {
@@ -65,7 +71,7 @@ pub(crate) struct Reading {
     pub(crate) keystore: Keystore,
 }
 
-/// Opens everything a run needs. The workspace state and the keys must exist.
+/// Opens everything a run needs. The workspace state and the keys must exist; the signer may still be starting.
 pub(crate) fn running(
     settings: &Settings,
     dir: &Path,
@@ -132,9 +138,10 @@ fn open(
         user: keystore.user()?,
         private_dirs: vec![settings.config_dir.clone()],
     };
-    signing::ready(&process, parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?.note())?;
+    let newest = parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?;
+    process.continue_from(newest.note()).map_err(|e| signing::failure(&e))?;
     let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer };
-    Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, seen })
+    Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, signer: process, seen })
 }
 
 /// Opens the log; a new one begins with the workspace's creation, but not where this user has seen one before.

@@ -21,8 +21,8 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 /// What the child is called: its program knows by this name what it was started for.
 pub(crate) const CHILD: &str = seaworthy_sandbox::recluse::NAME;
 
-/// The keys that runs need: user, runner, log. The root key stays closed. It starts while the command does other things: see
-/// [`ready`]; but nobody is asked for a passphrase before the command knows that it needs one.
+/// The keys that runs need: user, runner, log. The root key stays closed. It starts while the command does other things;
+/// but nobody is asked for a passphrase before the command knows that it needs one.
 pub(crate) fn of_runs(settings: &Settings, keystore: &Keystore) -> Result<ProcessSigner, Failure> {
     keystore.hold_with_others()?;
     let place = match &settings.signer {
@@ -36,11 +36,6 @@ pub(crate) fn of_runs(settings: &Settings, keystore: &Keystore) -> Result<Proces
         signer.start();
     }
     Ok(signer)
-}
-
-/// The signer is there and goes on where the log stands: now its failures are the command's.
-pub(crate) fn ready(signer: &ProcessSigner, newest: &str) -> Result<(), Failure> {
-    signer.continue_from(newest).and_then(|()| signer.greet()).map_err(|e| failure(&e))
 }
 
 /// The root key alone, for a revocation; no service has it.

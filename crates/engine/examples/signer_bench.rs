@@ -94,7 +94,7 @@ fn open(binary: &str, config: &str, id: &str, environment: &str) -> Result<Proce
         let pem = std::fs::read_to_string(folder.join(format!("{name}.pub.pem")))?;
         keys.insert(role, PublicKey::from_pem(&pem)?.to_der()?);
     }
-    let arguments = ["--environment", environment, "signer", "--id", id].map(OsString::from).to_vec();
+    let arguments = [environment, id].map(OsString::from).to_vec();
     let variables = vec![("XDG_CONFIG_HOME".into(), config.into())];
     let place = SignerPlace::Program { path: binary.into(), arguments, environment: variables, asks: false };
     Ok(ProcessSigner::open(place, Expected { origin: format!("{id}.seaworthy.internal/{environment}/log"), keys })?)

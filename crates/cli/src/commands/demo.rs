@@ -27,6 +27,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Demo) -> Result<u8, Failure> 
         render::note(&format!("1. keys: created {} (outside the workspace)", created.join(", ")));
     }
     let mut running = open::running(&settings, &dir, &loaded.workspace, &confinement, 2)?;
+    running.await_signer()?;
     render::note("2. lock: pinning sources, code, gates and environments by digest (the first time, wheels are downloaded)");
     for name in lock::update(&mut running, &loaded, &[])? {
         render::note(&format!("   pinned {name}"));

@@ -115,6 +115,7 @@ fn revoke(settings: &Settings, dir: &Path, key: &str, reason: &str, from: Option
 fn alone(settings: &Settings, dir: &Path) -> Result<Running, Failure> {
     let loaded = load::load(settings, &dir.join("workflow.yaml"), None)?;
     let running = open::running(settings, dir, &loaded.workspace, &Confinement::default(), 1)?;
+    running.await_signer()?;
     running.keystore.hold_alone()?;
     Ok(running)
 }

@@ -30,6 +30,7 @@ pub(crate) fn execute(settings: &Settings, loaded: &Loaded, running: &Running) -
     }
     let cancel = Cancel::new();
     cancel_on_interrupt(&cancel)?;
+    running.await_signer()?;
     let progress = render::progress(settings);
     let input = RunInput { plan: &loaded.plan, found: &found, lock: &lock.lock, lock_bytes: &lock.bytes, cancel, progress: &*progress };
     let report = run::run_plan(&running.engine, &input);

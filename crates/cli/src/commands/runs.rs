@@ -27,6 +27,7 @@ pub(crate) fn run(settings: &Settings, command: &Runs) -> Result<u8, Failure> {
         Runs::Cancel { run } => {
             let detail = show(&catalog, run)?;
             let running = open::running_in(settings, &dir, &reading.environment, &Confinement::default(), 1)?;
+            running.await_signer()?;
             // no record, no effect: a denied request stops nothing
             running.engine.request_cancel(&RunId(run.clone()), detail.summary.index)?;
             running.remember();

@@ -428,6 +428,51 @@ fn a_service_of_another_user_signs_for_whom_it_may_and_for_nobody_else() {
     assert!(again.stdout.contains("0 committed, 3 reused"), "{}{}", again.stdout, again.stderr);
 }
 
+/// Another process of the signer's own user cannot look into it. Control: into one that is no recluse it can. Needs root to be
+/// somebody whom the kernel refuses anything.
+#[test]
+fn an_ordinary_user_cannot_read_the_memory_of_their_own_signer() {
+    if !is_root() {
+        eprintln!("skipped: only root can be another user");
+        return;
+    }
+    let tiny = Tiny::new();
+    let home = tiny.base().join("home");
+    let binary = home.join("seaworthy");
+    std::fs::create_dir_all(home.join(".config")).unwrap();
+    copy_folder(&tiny.base().join("config/seaworthy"), &home.join(".config/seaworthy"));
+    assert!(Command::new("cp").arg(SEAWORTHY).arg(&binary).status().unwrap().success());
+    assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(&home).status().unwrap().success());
+    std::fs::set_permissions(tiny.base(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let as_user = |program: &Path, arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).args(arguments);
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &home).current_dir("/").stdin(Stdio::null());
+        command
+    };
+    let socket = home.join("signer.sock");
+    let (_, id) = keys_of(&tiny);
+    let arguments = ["--environment", "staging", "signer", "--id", &id, "--listen", socket.to_str().unwrap()];
+    let service = Service(as_user(&binary, &arguments).stderr(Stdio::null()).spawn().unwrap());
+    let control = Service(as_user(Path::new("sleep"), &["60"]).spawn().unwrap());
+    let ready = Instant::now() + Duration::from_secs(20);
+    while UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < ready, "the service does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let looks = |pid: u32, file: &str| {
+        let path = format!("/proc/{pid}/{file}");
+        as_user(Path::new("dd"), &[&format!("if={path}"), "of=/dev/null", "bs=1", "count=1"]).output().unwrap()
+    };
+    for file in ["maps", "environ", "auxv"] {
+        assert!(looks(control.0.id(), file).status.success(), "control: {file}");
+        let refused = looks(service.0.id(), file);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("ermission denied"), "{file}: {said}");
+    }
+}
+
 /// What the signer's process says when it cannot open the keys is what the command says.
 #[test]
 fn a_signer_that_cannot_start_says_why() {
