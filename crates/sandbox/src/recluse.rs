@@ -25,7 +25,7 @@ use crate::{landlock, seccomp, syscall};
 
 /// The name under which a recluse is started: its program's first argument.
 pub const NAME: &str = "seaworthy-recluse";
-/// Bytes of memory that a recluse may have.
+/// Bytes of memory that a recluse may have, once it has its secrets.
 const MEMORY_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// What a recluse could give up.
@@ -59,8 +59,6 @@ pub fn harden() -> Result<(), SandboxError> {
     if !status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() == "0")) {
         return Err(SandboxError::Spec { what: "a recluse that is being debugged keeps nothing for itself".into() });
     }
-    let memory = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
-    rustix::process::setrlimit(Resource::As, memory).map_err(at("memory limit"))?;
     rustix::thread::set_no_new_privs(true).map_err(at("no_new_privs"))?;
     syscall::close_others().map_err(SandboxError::setup("descriptors"))
 }
@@ -82,6 +80,8 @@ pub fn confine() -> Result<RecluseReport, SandboxError> {
         let what = "a recluse confines itself while it has one thread".into();
         return Err(SandboxError::Spec { what });
     }
+    let memory = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
+    rustix::process::setrlimit(Resource::As, memory).map_err(|error| SandboxError::setup("memory limit")(error.into()))?;
     rustix::thread::clear_ambient_capability_set().map_err(|error| SandboxError::setup("capabilities")(error.into()))?;
     let none = CapabilitySets { effective: CapabilitySet::empty(), permitted: CapabilitySet::empty(), inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, none).map_err(|error| SandboxError::setup("capabilities")(error.into()))?;

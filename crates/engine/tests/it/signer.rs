@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use seaworthy_core::attestation::run_request::RunRequest;
-use seaworthy_core::digest::Digest;
+use seaworthy_core::digest::{Digest, hex_encode};
 use seaworthy_core::envelope::Statement;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::{Name, RunId};
@@ -19,7 +19,7 @@ use seaworthy_core::ports::{AttestRequest, CheckpointRequest, KeyRole, Leaf, Sig
 use seaworthy_core::principal::{PrincipalId, runner_id};
 use seaworthy_engine::signer::{Expected, ProcessSigner, SignerPlace};
 use seaworthy_store::log::{Log, LogReader, audit};
-use seaworthy_trust::keys::wire::{Answer, Frame, Frames, frame};
+use seaworthy_trust::keys::wire::{Answer, Frame, Frames, HEAD_BYTES, Hello, frame};
 use seaworthy_trust::keys::{LocalSigner, PrivateKey, SignerService};
 
 const ORIGIN: &str = "w1.seaworthy.internal/staging/log";
@@ -52,8 +52,8 @@ fn signer(seed: u8) -> LocalSigner {
     ROLES.into_iter().fold(signer, |signer, role| signer.with_key(role, PrivateKey::from_seed(role, &[seed; 32]).unwrap()).unwrap())
 }
 
-fn honest(answer: Answer) -> Option<Vec<u8>> {
-    frame(&answer).ok()
+fn honest() -> Arc<Bend> {
+    Arc::new(|answer| frame(&answer).ok())
 }
 
 /// A service on a socket, with the keys of `seed`; it remembers over all connections.
@@ -73,7 +73,7 @@ fn talk(service: &mut SignerService, mut stream: UnixStream, bend: &Bend) {
     let kept = SignerIsolation { mode: SignerMode::User, landlock: 7, system_calls: 30, keys: BTreeMap::new() };
     let (mut frames, mut buffer) = (Frames::default(), vec![0; 65_536]);
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        frames.push(&buffer[..count]);
+        frames.push(buffer.get(..count).unwrap());
         while let Some(Frame::Content(content)) = frames.next_frame() {
             let Some(bytes) = bend(service.answer(&content, &kept)) else { return };
             if stream.write_all(&bytes).is_err() {
@@ -122,115 +122,88 @@ fn outcome(bend: Arc<Bend>) -> (String, String) {
     (attested, noted.map_or_else(|error| word(told(error)), |_| "signed".to_owned()))
 }
 
+/// Says something else than the signer did.
+type Lie = fn(Answer) -> Answer;
+
+fn of_signature(answer: Answer, lie: impl Fn(String, String, Digest) -> (String, String, Digest)) -> Answer {
+    match answer {
+        Answer::Signed { signature, key_hint, pae } => {
+            let (signature, key_hint, pae) = lie(signature, key_hint, pae);
+            Answer::Signed { signature, key_hint, pae }
+        }
+        other => other,
+    }
+}
+
+fn of_note(answer: Answer, lie: impl Fn(String) -> String) -> Answer {
+    match answer {
+        Answer::Checkpoint { note } => Answer::Checkpoint { note: lie(note) },
+        other => other,
+    }
+}
+
+fn of_hello(answer: Answer, lie: impl Fn(&mut Hello)) -> Answer {
+    match answer {
+        Answer::Hello(mut hello) => {
+            lie(&mut hello);
+            Answer::Hello(hello)
+        }
+        other => other,
+    }
+}
+
+/// Another log key's note, or of another size.
+fn note(seed: u8, size: u64) -> String {
+    signer(seed).sign_checkpoint(&CheckpointRequest { origin: ORIGIN.to_owned(), size, root: Digest::of(b"r") }).unwrap()
+}
+
+fn signature_of_another() -> String {
+    hex_encode(&signer(2).sign_statement(KeyRole::User, &statement(), None).unwrap().signature)
+}
+
+/// The command's exit code, well.
+fn all_is_well(_: Answer) -> Answer {
+    let text = || "all is well".to_owned();
+    Answer::Failed { code: "keys/missing".to_owned(), message: text(), hint: text(), exit_code: 0 }
+}
+
+/// What is told, and what becomes of a statement and of a checkpoint.
+const LIES: [(&str, Lie, &str, &str); 11] = [
+    ("control", |answer| answer, "signed", "signed"),
+    ("a signature of another key", |a| of_signature(a, |_, hint, pae| (signature_of_another(), hint, pae)), "signer/answer", "signed"),
+    ("no signature at all", |a| of_signature(a, |_, hint, pae| ("00".repeat(70), hint, pae)), "signer/answer", "signed"),
+    ("another key's name", |a| of_signature(a, |signature, _, pae| (signature, "ab".repeat(32), pae)), "signer/answer", "signed"),
+    (
+        "a signature of something else",
+        |a| of_signature(a, |signature, hint, _| (signature, hint, Digest::of(b"y"))),
+        "signer/answer",
+        "signed",
+    ),
+    ("a note of another log key", |a| of_note(a, |_| note(2, 3)), "signed", "signer/answer"),
+    ("a note of another size", |a| of_note(a, |_| note(1, 4)), "signed", "signer/answer"),
+    ("a line more than its own", |a| of_note(a, |note| format!("{note}— witness.example AAAAAQID\n")), "signed", "signer/answer"),
+    ("another log", |a| of_hello(a, |hello| hello.origin = "log.example".to_owned()), "signer/other", "signer/other"),
+    (
+        "other keys",
+        |a| of_hello(a, |hello| drop(hello.keys.insert(KeyRole::Runner, hex_encode(&signer(2).public_key(KeyRole::Runner).unwrap())))),
+        "signer/other",
+        "signer/other",
+    ),
+    ("the command's exit code", all_is_well, "signer/answer", "signer/answer"),
+];
+
 #[test]
 fn a_lying_signer_is_not_believed() {
-    // the same answers, by a signer with other keys
-    let other = Arc::new(signer(2));
-    let bent = |bend: fn(&LocalSigner, Answer) -> Option<Vec<u8>>| {
-        let other = other.clone();
-        outcome(Arc::new(move |answer| bend(&other, answer)))
-    };
-    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
-    assert_eq!(bent(|_, answer| honest(answer)), pair("signed", "signed"), "control");
-    let lies: [(&str, fn(&LocalSigner, Answer) -> Option<Vec<u8>>, (String, String)); 10] = [
-        (
-            "another key's signature",
-            |other, answer| match answer {
-                Answer::Signed { key_hint, pae, .. } => {
-                    let signed = other.sign_statement(KeyRole::User, &statement(), None).unwrap();
-                    honest(Answer::Signed { signature: seaworthy_core::digest::hex_encode(&signed.signature), key_hint, pae })
-                }
-                answer => honest(answer),
-            },
-            pair("signer/answer", "signed"),
-        ),
-        (
-            "no signature at all",
-            |_, answer| match answer {
-                Answer::Signed { key_hint, pae, .. } => honest(Answer::Signed { signature: "00".repeat(70), key_hint, pae }),
-                answer => honest(answer),
-            },
-            pair("signer/answer", "signed"),
-        ),
-        (
-            "another key's name",
-            |_, answer| match answer {
-                Answer::Signed { signature, pae, .. } => honest(Answer::Signed { signature, key_hint: "ab".repeat(32), pae }),
-                answer => honest(answer),
-            },
-            pair("signer/answer", "signed"),
-        ),
-        (
-            "a signature of something else",
-            |_, answer| match answer {
-                Answer::Signed { signature, key_hint, .. } => honest(Answer::Signed { signature, key_hint, pae: Digest::of(b"y") }),
-                answer => honest(answer),
-            },
-            pair("signer/answer", "signed"),
-        ),
-        (
-            "another log key's line",
-            |other, answer| match answer {
-                Answer::Checkpoint { .. } => {
-                    let asked = CheckpointRequest { origin: ORIGIN.to_owned(), size: 3, root: Digest::of(b"r") };
-                    honest(Answer::Checkpoint { note: other.sign_checkpoint(&asked).unwrap() })
-                }
-                answer => honest(answer),
-            },
-            pair("signed", "signer/answer"),
-        ),
-        (
-            "another size",
-            |_, answer| match answer {
-                Answer::Checkpoint { .. } => {
-                    let other = CheckpointRequest { origin: ORIGIN.to_owned(), size: 4, root: Digest::of(b"r") };
-                    honest(Answer::Checkpoint { note: signer(1).sign_checkpoint(&other).unwrap() })
-                }
-                answer => honest(answer),
-            },
-            pair("signed", "signer/answer"),
-        ),
-        (
-            "a line more than its own",
-            |_, answer| match answer {
-                Answer::Checkpoint { note } => honest(Answer::Checkpoint { note: format!("{note}— witness.example AAAAAQID\n") }),
-                answer => honest(answer),
-            },
-            pair("signed", "signer/answer"),
-        ),
-        (
-            "other keys",
-            |other, answer| match answer {
-                Answer::Hello(mut hello) => {
-                    let der = other.public_key(KeyRole::Runner).unwrap();
-                    hello.keys.insert(KeyRole::Runner, seaworthy_core::digest::hex_encode(&der));
-                    honest(Answer::Hello(hello))
-                }
-                answer => honest(answer),
-            },
-            pair("signer/other", "signer/other"),
-        ),
-        (
-            "another version of the protocol",
-            |_, answer| {
-                let mut bytes = honest(answer)?;
-                bytes[4] = 9;
-                Some(bytes)
-            },
-            pair("signer/answer", "signer/answer"),
-        ),
-        (
-            "the command's exit code",
-            |_, _| {
-                let (code, text) = ("keys/missing".to_owned(), "all is well".to_owned());
-                honest(Answer::Failed { code, message: text.clone(), hint: text, exit_code: 0 })
-            },
-            pair("signer/answer", "signer/answer"),
-        ),
-    ];
-    for (lie, bend, expected) in lies {
-        assert_eq!(bent(bend), expected, "{lie}");
+    for (told, lie, attested, noted) in LIES {
+        let found = outcome(Arc::new(move |answer| frame(&lie(answer)).ok()));
+        assert_eq!(found, (attested.to_owned(), noted.to_owned()), "{told}");
     }
+    let other_version = |answer: Answer| {
+        let mut bytes = frame(&answer).ok()?;
+        *bytes.get_mut(HEAD_BYTES)? = 9;
+        Some(bytes)
+    };
+    assert_eq!(outcome(Arc::new(other_version)).0, "signer/answer");
 }
 
 /// What a signer's own program says when it cannot start is the command's end, but never a good one.
@@ -258,7 +231,7 @@ fn a_signers_program_cannot_end_a_command_well() {
 #[test]
 fn a_socket_that_others_could_have_put_there_is_not_spoken_to() {
     let dir = Temp::new();
-    let socket = serve(&dir.0, 1, Arc::new(honest));
+    let socket = serve(&dir.0, 1, honest());
     client(&socket).unwrap();
     for mode in [0o770, 0o707, 0o1777] {
         std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -284,7 +257,7 @@ fn a_signature_that_a_service_made_and_nobody_got_stops_no_log() {
     let lost = loses.clone();
     let bend = move |answer| match answer {
         Answer::Checkpoint { .. } if lost.load(Ordering::SeqCst) => None,
-        answer => honest(answer),
+        answer => frame(&answer).ok(),
     };
     let socket = serve(&dir.0, 1, Arc::new(bend));
     let open = || Log::open(&log_dir, ORIGIN, Arc::new(client(&socket).unwrap())).unwrap();

@@ -121,7 +121,7 @@ impl Audit {
         let standing = scan(&wal).and_then(|scan| match checkpoint_is_last(&scan, on_disk.as_deref()) {
             _ if scan.records.is_empty() => Err(LogError::corrupt(WAL, "it does not start with an intact record")),
             // a checkpoint is published after its record was confirmed: no commit was ever begun behind this one
-            Ok(true) if scan.torn && !scan.is_confirmed() => Err(LogError::corrupt(WAL, "its end was changed")),
+            Ok(true) if scan.torn && scan.intent.is_none() && !scan.is_confirmed() => Err(LogError::corrupt(WAL, "its end was changed")),
             standing => standing,
         });
         match standing {
