@@ -10,6 +10,7 @@ use std::fmt;
 use seaworthy_core::id::RunId;
 use seaworthy_core::ports::{KeyRole, SignerIsolation, SignerMode};
 
+use super::history::Commit;
 use super::log::{Attested, Claim};
 use super::{Reference, Walker};
 
@@ -33,6 +34,13 @@ pub(crate) struct Apart {
     runs: BTreeMap<RunId, Kept>,
 }
 
+/// What the log has of one run.
+#[derive(Default)]
+struct Looked<'a> {
+    requests: Vec<&'a Attested>,
+    commits: Vec<&'a Commit>,
+}
+
 impl Walker<'_> {
     /// Of the whole log, every run; else those the walk came through.
     pub(crate) fn isolation(&self, reference: &Reference) -> Apart {
@@ -41,38 +49,57 @@ impl Walker<'_> {
             Reference::Run(run) => Some(run),
             _ => None,
         };
-        let runs = whole.chain(self.requests.keys()).chain(asked);
-        Apart { runs: runs.map(|run| (run.clone(), self.kept(run))).collect() }
+        let mut runs: BTreeMap<RunId, Looked<'_>> = BTreeMap::new();
+        for run in whole.chain(self.requests.keys()).chain(asked) {
+            runs.entry(run.clone()).or_default();
+        }
+        // once through all of them, however many runs there are
+        for statement in &self.log.statements {
+            if let Claim::Request(request) = &statement.claim
+                && let Some(looked) = runs.get_mut(&request.run)
+            {
+                looked.requests.push(statement);
+            }
+        }
+        for commit in &self.history.commits {
+            if let Some(looked) = runs.get_mut(&commit.step.run) {
+                looked.commits.push(commit);
+            }
+        }
+        let kept = |(run, looked): (RunId, Looked<'_>)| {
+            let kept = self.kept(&run, &looked);
+            (run, kept)
+        };
+        Apart { runs: runs.into_iter().map(kept).collect() }
     }
 
     /// The weakest that any request of the run says: a run that went on after an interruption has several.
-    fn kept(&self, run: &RunId) -> Kept {
-        let of_run = |statement: &&Attested| matches!(&statement.claim, Claim::Request(request) if request.run == *run);
-        let begun = self.history.runs.get(run).and_then(|started| self.log.statement(&started.request));
-        let requests = self.log.statements.iter().filter(of_run);
-        begun.filter(of_run).and_then(|_| requests.map(|statement| self.kept_by(run, statement)).min()).unwrap_or(Kept::Within)
+    fn kept(&self, run: &RunId, looked: &Looked<'_>) -> Kept {
+        let begun = self.history.runs.get(run).is_some_and(|started| looked.requests.iter().any(|one| one.pae == started.request));
+        let weakest = looked.requests.iter().map(|statement| self.kept_by(statement, &looked.commits)).min();
+        weakest.filter(|_| begun).unwrap_or(Kept::Within)
     }
 
-    fn kept_by(&self, run: &RunId, statement: &Attested) -> Kept {
+    fn kept_by(&self, statement: &Attested, commits: &[&Commit]) -> Kept {
         let Attested { claim: Claim::Request(request), revoked: None, hint, .. } = statement else { return Kept::Within };
         let Some(signer) = &request.signer else { return Kept::Within };
         match signer.mode {
             _ if !signer.is_confined() => Kept::Open,
             SignerMode::Process => Kept::SameUser,
-            SignerMode::User if self.is_service(run, signer, hint) => Kept::Service,
+            SignerMode::User if self.is_service(signer, hint, commits) => Kept::Service,
             SignerMode::User => Kept::Said,
         }
     }
 
     /// Whether the trust file, given by the verifier, says of the keys of this run that only a service has them, and the
     /// signer says that it is the one that has them: the user's, the runner's, the log's.
-    fn is_service(&self, run: &RunId, signer: &SignerIsolation, user: &str) -> bool {
+    fn is_service(&self, signer: &SignerIsolation, user: &str, commits: &[&Commit]) -> bool {
         let held = |role: KeyRole| signer.keys.get(&role).map(String::as_str);
         let vouched = |role: KeyRole| held(role).is_some_and(|hint| self.trust.is_held_by_service(role, hint));
         let log = self.trust.log_key_hint().ok();
         // of the statements that the run's steps rest on, none is signed by a runner's key of another's
-        let runner_keys = self.history.commits.iter().filter(|commit| commit.step.run == *run).flat_map(|commit| &commit.statements);
-        let others = runner_keys.filter_map(|pae| self.log.statement(pae)).any(|statement| {
+        let rested_on = commits.iter().flat_map(|commit| &commit.statements);
+        let others = rested_on.filter_map(|pae| self.log.statement(pae)).any(|statement| {
             let is_runner = self.trust.keys.iter().any(|key| key.role == KeyRole::Runner && key.hint == statement.hint);
             is_runner && held(KeyRole::Runner) != Some(statement.hint.as_str())
         });
