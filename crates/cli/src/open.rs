@@ -10,7 +10,6 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::Name;
 use seaworthy_core::ports::{Clock as _, EvidenceSource as _, Leaf, Recorder as _, Signer};
-use seaworthy_core::workflow::model::{EnvironmentSource, Workspace as Files};
 use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports};
 use seaworthy_engine::environment::Search;
 use seaworthy_engine::runtime::EnvironmentSettings;
@@ -26,6 +25,7 @@ use seaworthy_trust::attest::TrustRoot;
 use seaworthy_trust::authz::Authorizer;
 
 use crate::arguments::Confinement;
+use crate::commands::load::Loaded;
 use crate::failure::Failure;
 use crate::keystore::Keystore;
 use crate::last_seen::LastSeen;
@@ -72,17 +72,11 @@ pub(crate) struct Reading {
 }
 
 /// Opens everything a run needs. The workspace state and the keys must exist; the signer may still be starting.
-pub(crate) fn running(
-    settings: &Settings,
-    dir: &Path,
-    files: &Files,
-    confinement: &Confinement,
-    parallel: usize,
-) -> Result<Running, Failure> {
+pub(crate) fn running(settings: &Settings, loaded: &Loaded, confinement: &Confinement, parallel: usize) -> Result<Running, Failure> {
     // the longest that a run without work does: beside everything else
-    let python = files.environments.values().any(|source| matches!(source, EnvironmentSource::Python(_)));
-    let search = if python { Search::begin(pythons(settings, confinement), settings.state_dir.clone()) } else { Search::default() };
-    open(settings, dir, &files.environment, confinement, parallel, search)
+    let search =
+        if loaded.needs_python() { Search::begin(pythons(settings, confinement), settings.state_dir.clone()) } else { Search::default() };
+    open(settings, &loaded.dir, &loaded.workspace.environment, confinement, parallel, search)
 }
 
 /// The same without a workflow file: the environment is known.

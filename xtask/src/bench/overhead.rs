@@ -75,7 +75,12 @@ fn barriers(bench: &Bench, short: &Workspace, long: &Workspace) -> Result<Vec<Ro
         let trace = workspace.dir.join("../trace");
         let run = workspace.run()?;
         let mut traced = Command::new(&strace);
-        traced.args(["-f", "-y", "-Y", "-e", "trace=fsync,fdatasync,syncfs", "-o"]).arg(&trace).arg(run.get_program()).args(run.get_args());
+        // what the product executes (the signer, the sandboxes) is let go: the signer refuses to be traced
+        traced
+            .args(["-f", "-b", "execve", "-y", "-Y", "-e", "trace=fsync,fdatasync,syncfs", "-o"])
+            .arg(&trace)
+            .arg(run.get_program())
+            .args(run.get_args());
         traced.current_dir(&workspace.dir).stdout(Stdio::null()).stderr(Stdio::null());
         workspace.settle(&mut traced);
         let status = traced.status().map_err(|error| format!("strace: {error}"))?;

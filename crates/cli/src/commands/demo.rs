@@ -26,7 +26,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Demo) -> Result<u8, Failure> 
     if !created.is_empty() {
         render::note(&format!("1. keys: created {} (outside the workspace)", created.join(", ")));
     }
-    let mut running = open::running(&settings, &dir, &loaded.workspace, &confinement, 2)?;
+    let mut running = open::running(&settings, &loaded, &confinement, 2)?;
     running.await_signer()?;
     render::note("2. lock: pinning sources, code, gates and environments by digest (the first time, wheels are downloaded)");
     for name in lock::update(&mut running, &loaded, &[])? {

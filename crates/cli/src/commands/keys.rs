@@ -114,7 +114,7 @@ fn revoke(settings: &Settings, dir: &Path, key: &str, reason: &str, from: Option
 /// The workspace opened with nobody else signing: a key that changes under a run would make its leaves faults.
 fn alone(settings: &Settings, dir: &Path) -> Result<Running, Failure> {
     let loaded = load::load(settings, &dir.join("workflow.yaml"), None)?;
-    let running = open::running(settings, dir, &loaded.workspace, &Confinement::default(), 1)?;
+    let running = open::running(settings, &loaded, &Confinement::default(), 1)?;
     running.await_signer()?;
     running.keystore.hold_alone()?;
     Ok(running)

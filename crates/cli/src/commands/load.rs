@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use seaworthy_core::lock::Lock;
-use seaworthy_core::plan::{self, Plan};
-use seaworthy_core::workflow::model::Workspace;
+use seaworthy_core::plan::{self, Plan, PlannedStep};
+use seaworthy_core::workflow::model::{EnvironmentSource, Workspace};
 use seaworthy_core::workflow::{self, Diagnostics, SourceText, SourceTexts};
 use seaworthy_engine::engine::Engine;
 use seaworthy_engine::pins::{self, FoundPins, PlanFiles, Seen};
@@ -124,6 +124,12 @@ impl Loaded {
 
     pub(crate) fn find_pins(&self, engine: &Engine, lock: &Lock) -> Result<FoundPins, Failure> {
         Ok(pins::find(engine, &self.files(), lock)?)
+    }
+
+    /// Whether a step runs in a locked Python environment.
+    pub(crate) fn needs_python(&self) -> bool {
+        let source = |planned: &PlannedStep| self.workspace.environment_source(planned.step.container.as_deref());
+        self.plan.steps.iter().any(|planned| matches!(source(planned), Some(EnvironmentSource::Python(_))))
     }
 
     /// The same for a reader: no keys, no state, nothing built.

@@ -23,7 +23,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<u8, Fail
         None => settings.workspace_dir(None)?.join("workflow.yaml"),
     };
     let loaded = load::load(settings, &file, arguments.name.as_deref())?;
-    let mut running = open::running(settings, &loaded.dir, &loaded.workspace, &arguments.confinement, 1)?;
+    let mut running = open::running(settings, &loaded, &arguments.confinement, 1)?;
     running.await_signer()?;
     let moved = update(&mut running, &loaded, &arguments.update)?;
     if settings.json {

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 
 pub(crate) fn run(settings: &Settings, arguments: &Run) -> Result<u8, Failure> {
     let loaded = load::load(settings, &arguments.workflow, arguments.name.as_deref())?;
-    let running = open::running(settings, &loaded.dir, &loaded.workspace, &arguments.confinement, arguments.parallel)?;
+    let running = open::running(settings, &loaded, &arguments.confinement, arguments.parallel)?;
     let report = execute(settings, &loaded, &running)?;
     render::run_report(settings, &report);
     Ok(report.exit_code)

@@ -375,15 +375,21 @@ fn apply_with(edge: &mut Edge, records: &[Record], origin: &str, all_partials: b
     let mut writes = Writes::new();
     let mut sizes = BTreeSet::new();
     let first = edge.size();
+    let mut checked = None;
     for record in records {
         let start = edge.size();
         if record.before != start {
             let reason = format!("a record starts at leaf {}, expected {start}", record.before);
             return Err(LogError::corrupt(WAL, reason));
         }
+        if record.entries.is_empty() && record.bundles.is_empty() && checked == Some(&record.checkpoint) {
+            // it only says that the one before is durable
+            continue;
+        }
         for entry in &record.entries {
             edge.push(entry, &mut full)?;
         }
+        checked = Some(&record.checkpoint);
         let (checkpoint, _) = Checkpoint::parse(record.checkpoint.as_bytes())?;
         if checkpoint.origin != origin {
             return Err(LogError::Origin { expected: origin.to_owned(), found: checkpoint.origin });
