@@ -58,7 +58,7 @@ const TABLES: [(&str, &str); 13] = [
 ];
 
 const INDEXES: [&str; 5] = [
-    "CREATE INDEX attempts_by_key ON attempts (cache_key, idx)",
+    "CREATE INDEX attempts_by_key ON attempts (cache_key, reused, idx DESC)",
     "CREATE INDEX statements_by_pae ON statements (pae)",
     "CREATE INDEX subjects_by_artifact ON subjects (artifact)",
     "CREATE INDEX gates_by_step ON gates (run, workflow, step, attempt)",
