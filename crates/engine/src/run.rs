@@ -4,7 +4,7 @@
 //! **Invariant:** no step starts before every step it needs has committed; nothing is done before it is recorded.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
 use seaworthy_core::action::{Action, AuthorizationRequest, Resource};
@@ -54,16 +54,11 @@ pub struct RunInput<'a> {
 
 /// Runs a plan to its end, or continues the run of it that a crash left unfinished.
 pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, EngineError> {
-    engine.catch_up()?;
-    let history = History::load(engine)?;
     let identity = RunIdentity::of(input);
-    let (run_id, continued) = match history.unfinished_run(&identity.key) {
-        Some(run) if is_under_way(engine, &run, &identity.plan, &identity.lock)? => (run, true),
-        _ => (engine.new_run_id()?, false),
-    };
+    let begun = begin(engine, &identity)?;
     store_texts(engine, input)?;
-    authorize_run(engine, input, &identity, &run_id, continued)?;
-    let run = RunContext::new(engine, input, run_id, continued, history);
+    authorize_run(engine, input, &identity, &begun.run, begun.continued)?;
+    let run = RunContext::new(engine, input, begun);
     run.progress.run_started(&run.id.0, &run.step_names());
 
     let ends = schedule::run_steps(&run, |planned| attempt(&run, planned));
@@ -75,6 +70,45 @@ pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, Engi
     }
     end_run(&run, report.state)?;
     Ok(report)
+}
+
+/// A run that is this process' alone.
+struct Begun {
+    run: RunId,
+    continued: bool,
+    history: History,
+    scratch: ScratchFolder,
+}
+
+/// Finds the run of this plan that a crash left, or begins a new one. One that another process is at is refused.
+fn begin(engine: &Engine, identity: &RunIdentity) -> Result<Begun, EngineError> {
+    let left = |history: &History| match history.unfinished_run(&identity.key) {
+        Some(run) if is_under_way(engine, &run, &identity.plan, &identity.lock)? => Ok::<_, EngineError>(Some(run)),
+        _ => Ok(None),
+    };
+    engine.catch_up()?;
+    let mut history = History::load(engine)?;
+    if let Some(run) = left(&history)? {
+        let scratch = alone_on(engine, &run)?;
+        // as it stands now that nobody else writes about it
+        engine.catch_up()?;
+        history = History::load(engine)?;
+        if left(&history)?.as_ref() == Some(&run) {
+            return Ok(Begun { run, continued: true, history, scratch });
+        }
+    }
+    let run = engine.new_run_id()?;
+    let scratch = alone_on(engine, &run)?;
+    Ok(Begun { run, continued: false, history, scratch })
+}
+
+/// The run's folder, locked while this process is at it.
+fn alone_on(engine: &Engine, run: &RunId) -> Result<ScratchFolder, EngineError> {
+    let folder = ScratchFolder::new(&engine.settings.scratch_dir, &run.0).map_err(|e| EngineError::internal("store/scratch", e))?;
+    folder.ok_or_else(|| {
+        let message = format!("run {run} of this plan is going on in another process");
+        EngineError::configuration("run/in-progress", message, "wait for it, or stop it with `seaworthy runs cancel`")
+    })
 }
 
 /// One attempt at one step: executes it and records how it ended if it did not commit.
@@ -229,11 +263,13 @@ pub(crate) struct RunContext<'a> {
     stop: OnceLock<String>,
     started_ms: u64,
     stored: Mutex<BTreeMap<Digest, ()>>,
-    scratch: Mutex<Option<ScratchFolder>>,
+    /// Locked while the run is alive: nobody else continues it.
+    scratch: ScratchFolder,
 }
 
 impl<'a> RunContext<'a> {
-    fn new(engine: &'a Engine, input: &RunInput<'a>, id: RunId, continued: bool, history: History) -> Self {
+    fn new(engine: &'a Engine, input: &RunInput<'a>, begun: Begun) -> Self {
+        let Begun { run: id, continued, history, scratch } = begun;
         Self {
             engine,
             plan: input.plan,
@@ -250,7 +286,7 @@ impl<'a> RunContext<'a> {
             stop: OnceLock::new(),
             started_ms: engine.now_ms(),
             stored: Mutex::new(BTreeMap::new()),
-            scratch: Mutex::new(None),
+            scratch,
         }
     }
 
@@ -323,15 +359,9 @@ impl<'a> RunContext<'a> {
         Ok(artifact)
     }
 
-    /// The folder of this run's checkouts, made for the first step that needs one.
-    pub(crate) fn scratch_dir(&self) -> Result<PathBuf, EngineError> {
-        let failed = |e: StoreError| EngineError::internal("store/scratch", e);
-        let mut scratch = self.scratch.lock().map_err(|_| EngineError::internal("engine/poisoned", "a thread died making a folder"))?;
-        let made = match scratch.take() {
-            Some(made) => made,
-            None => ScratchFolder::new(&self.engine.settings.scratch_dir, &self.id.0).map_err(failed)?,
-        };
-        Ok(scratch.insert(made).dir().to_path_buf())
+    /// The folder of this run's checkouts.
+    pub(crate) fn scratch_dir(&self) -> &Path {
+        self.scratch.dir()
     }
 
     /// A journal record that needs no barrier of its own: the log already has what matters.

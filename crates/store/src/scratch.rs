@@ -22,8 +22,8 @@ pub struct ScratchFolder {
 }
 
 impl ScratchFolder {
-    /// Makes `parent/name` (0700), and removes its siblings that nobody uses any more.
-    pub fn new(parent: &Path, name: &str) -> Result<Self, StoreError> {
+    /// Makes `parent/name` (0700), and removes its siblings that nobody uses any more. [`None`] if another process uses it.
+    pub fn new(parent: &Path, name: &str) -> Result<Option<Self>, StoreError> {
         std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
         let all = folders::folder(parent)?;
         // held while a new folder is not locked yet: nobody takes it for one that was left behind
@@ -38,8 +38,11 @@ impl ScratchFolder {
         }
         let dir = parent.join(name);
         let lock = folders::private_folder(&dir)?;
-        locked(&lock, FlockOperation::NonBlockingLockExclusive).map_err(StoreError::os("lock", &dir))?;
-        Ok(Self { dir, _lock: lock })
+        match locked(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { dir, _lock: lock })),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(errno) => Err(StoreError::os("lock", &dir)(errno)),
+        }
     }
 
     /// Where it lies.
@@ -72,12 +75,12 @@ mod tests {
     #[test]
     fn what_nobody_uses_is_removed_and_what_is_in_use_stays() {
         let parent = std::env::temp_dir().join(format!("scratch-folder-{}", std::process::id()));
-        let mine = ScratchFolder::new(&parent, "r1").unwrap();
+        let mine = ScratchFolder::new(&parent, "r1").unwrap().unwrap();
         std::fs::create_dir_all(parent.join("r0/s-1-in/deep")).unwrap();
-        let other = ScratchFolder::new(&parent, "r2").unwrap();
+        let other = ScratchFolder::new(&parent, "r2").unwrap().unwrap();
         assert!(!parent.join("r0").exists(), "left behind by a run that was killed");
         assert!(mine.dir().is_dir(), "in use");
-        assert!(ScratchFolder::new(&parent, "r1").is_err(), "one at a time");
+        assert!(ScratchFolder::new(&parent, "r1").unwrap().is_none(), "one at a time");
         drop(mine);
         assert!(!parent.join("r1").exists() && other.dir().is_dir());
         drop(other);

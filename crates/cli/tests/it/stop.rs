@@ -117,3 +117,32 @@ fn a_step_out_of_time_is_killed_whatever_it_ignores() {
     assert!(started.elapsed() < Duration::from_secs(15));
     assert_eq!(ended(&tiny), ("timed_out".to_owned(), "failed".to_owned()));
 }
+
+#[test]
+fn a_run_that_is_alive_is_not_continued_by_another_process() {
+    let tiny = sleepy();
+    let mut child = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_start(&tiny, "double");
+    let before = tiny.events().len();
+    tiny.refused(&["run", "workflow.yaml"], 3, "run/in-progress");
+    assert_eq!(tiny.events().len(), before, "nothing is recorded about the run of another");
+    // control: one that was killed is continued
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut again = tiny.spawn(&["run", "workflow.yaml"]);
+    wait_for_attempt(&tiny, 2);
+    tiny.ok(&["runs", "cancel", &crate::spine::run_id(&tiny)]);
+    assert_eq!(ends_within(&mut again, Duration::from_secs(10)), 1);
+    assert_eq!(tiny.events_of("run.started").len(), 1, "the same run");
+}
+
+fn wait_for_attempt(tiny: &Tiny, attempt: u64) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end {
+        if tiny.events_of("step.started").iter().any(|event| event["step"]["attempt"] == attempt || event["attempt"] == attempt) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("attempt {attempt} never started");
+}

@@ -157,9 +157,8 @@ impl Seen {
             if Identity::of(&statat(&stdlib, name, AtFlags::SYMLINK_NOFOLLOW)?) != *own {
                 return Ok(false);
             }
-            if let Some(target) = target
-                && Identity::of(&statat(&stdlib, name, AtFlags::empty())?) != *target
-            {
+            // a link that led nowhere must still do so
+            if own.is_link() && statat(&stdlib, name, AtFlags::empty()).ok().map(|stat| Identity::of(&stat)) != *target {
                 return Ok(false);
             }
         }
@@ -260,7 +259,7 @@ fn note(path: &Path, hasher: &mut Hasher) -> std::io::Result<()> {
 /// How a file stands; of a link also what it leads to, if that is there.
 fn identities(folder: impl AsFd, name: &CStr) -> std::io::Result<(Identity, Option<Identity>)> {
     let own = statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    let is_link = FileType::from_raw_mode(own.st_mode) == FileType::Symlink;
-    let target = if is_link { statat(&folder, name, AtFlags::empty()).ok() } else { None };
-    Ok((Identity::of(&own), target.map(|stat| Identity::of(&stat))))
+    let own = Identity::of(&own);
+    let target = if own.is_link() { statat(&folder, name, AtFlags::empty()).ok() } else { None };
+    Ok((own, target.map(|stat| Identity::of(&stat))))
 }

@@ -144,6 +144,11 @@ impl Identity {
         ])
     }
 
+    pub(super) fn is_link(&self) -> bool {
+        let Self([_, _, _, mode, ..]) = self;
+        u32::try_from(*mode).is_ok_and(|mode| FileType::from_raw_mode(mode) == FileType::Symlink)
+    }
+
     pub(super) fn hash(&self, hasher: &mut Hasher) {
         for number in self.0 {
             hasher.update(&number.to_le_bytes());

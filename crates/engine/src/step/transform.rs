@@ -42,7 +42,7 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
         let message = format!("step `{}` has nothing to run", step.name);
         EngineError::configuration("step/no-command", message, "give it `run: [python, script.py]` in seaworthy.yaml")
     })?;
-    let scratch = Scratch::new(context)?;
+    let scratch = Scratch::new(context);
     let spec = specify(context, planned, argv, &scratch)?;
     let cancel = &context.run.cancel;
     let outcome = seaworthy_sandbox::run(spec, cancel).map_err(|e| not_run(step, &e, cancel.is_cancelled()))?;
@@ -183,10 +183,10 @@ struct Scratch<'a> {
 }
 
 impl<'a> Scratch<'a> {
-    fn new(context: &BodyContext<'a>) -> Result<Self, EngineError> {
+    fn new(context: &BodyContext<'a>) -> Self {
         let id = context.id;
-        let place = (context.run.scratch_dir()?, format!("{}-{}", id.step, id.attempt));
-        Ok(Self { engine: context.engine, place, made: RefCell::default() })
+        let place = (context.run.scratch_dir().to_path_buf(), format!("{}-{}", id.step, id.attempt));
+        Self { engine: context.engine, place, made: RefCell::default() }
     }
 
     /// An input at `/in/<short>`: its few files one by one, or a tree of them.

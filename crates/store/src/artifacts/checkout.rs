@@ -27,10 +27,10 @@ const SINGLE_FILES_MAX: usize = 8;
 
 impl Artifacts {
     /// The files of a small artifact, each hashed through the descriptor that is returned, to be bound one by one: no tree has to be made
-    /// and removed. [`None`] if there are too many, or a program among them: blobs are none.
+    /// and removed. [`None`] if there are none or too many, or a program among them: blobs are no programs.
     pub fn single_files(&self, manifest: &Manifest) -> Result<Option<Vec<(String, File)>>, StoreError> {
         let entries = manifest.entries();
-        if entries.len() > SINGLE_FILES_MAX || entries.iter().any(|entry| entry.mode & 0o100 != 0) {
+        if entries.is_empty() || entries.len() > SINGLE_FILES_MAX || entries.iter().any(|entry| entry.mode & 0o100 != 0) {
             return Ok(None);
         }
         let open = |entry: &ManifestEntry| {

@@ -367,6 +367,7 @@ fn few_files_are_handed_out_one_by_one_verified_and_only_if_nobody_can_write_to_
     assert_eq!(names(store.single_files(&few).unwrap()), Some(vec!["d/x".to_owned(), "y".to_owned()]));
     let many = put((0..9).map(|n| new_file(&scratch, &format!("f{n}"), format!("{n}").as_bytes())).collect());
     assert_eq!(names(store.single_files(&many).unwrap()), None);
+    assert_eq!(names(store.single_files(&put(Vec::new())).unwrap()), None, "an empty folder is still to be seen");
     let program = put(vec![NewFile { executable: true, ..new_file(&scratch, "go", b"#!") }]);
     assert_eq!(names(store.single_files(&program).unwrap()), None, "a blob is no program");
     let blob = blob_path(&scratch, &Digest::of(b"y"));
