@@ -453,6 +453,14 @@ fn the_interpreters_digest_covers_what_a_step_sees_and_nothing_else() {
             assert_eq!(find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap().digest, after, "{}", file.display());
         }
     }
+    // a link that led nowhere, and does so no more
+    let (link, target) = (lib.join("late.py"), folder.0.join("late"));
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let known = find_interpreter_remembered(std::slice::from_ref(&binary), &memo).unwrap();
+    assert!(known.looked.holds());
+    std::fs::OpenOptions::new().create_new(true).write(true).open(&target).unwrap();
+    assert!(!known.looked.holds(), "what it leads to is part of what a step sees");
+    rustix::fs::unlink(&link).unwrap();
     // a change that keeps size and mtime is still seen: ctime cannot be set
     let file = lib.join("os.py");
     let times = std::fs::metadata(&file).unwrap().modified().unwrap();
