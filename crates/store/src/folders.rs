@@ -46,6 +46,16 @@ pub(crate) fn private_folder_in(parent: &OwnedFd, name: &str, dir: &Path) -> Res
     Ok(folder)
 }
 
+/// Locks an open file or folder; a signal does not stop the waiting.
+pub(crate) fn lock(fd: impl AsFd, operation: FlockOperation) -> Result<(), Errno> {
+    loop {
+        match rustix::fs::flock(&fd, operation) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
 /// Opens a folder that is no symbolic link.
 pub(crate) fn folder(dir: &Path) -> Result<OwnedFd, StoreError> {
     openat(CWD, dir, FOLDER, Mode::empty()).map_err(|errno| no_folder(dir, errno))

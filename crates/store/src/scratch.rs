@@ -7,12 +7,12 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::artifacts::remove_checkout;
 use crate::error::StoreError;
-use crate::folders;
+use crate::folders::{self, lock};
 
 /// One run's folder; removed when dropped.
 #[derive(Debug)]
@@ -27,19 +27,19 @@ impl ScratchFolder {
         std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
         let all = folders::folder(parent)?;
         // held while a new folder is not locked yet: nobody takes it for one that was left behind
-        locked(&all, FlockOperation::LockExclusive).map_err(StoreError::os("lock", parent))?;
+        lock(&all, FlockOperation::LockExclusive).map_err(StoreError::os("lock", parent))?;
         for left in folders::names(&all).map_err(StoreError::os("list", parent))? {
             let dir = parent.join(&left);
             let Ok(folder) = folders::folder(&dir) else { continue };
-            if locked(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            if lock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 // what cannot be removed now is tried again by the next run
                 _ = remove_checkout(&dir);
             }
         }
         let dir = parent.join(name);
-        let lock = folders::private_folder(&dir)?;
-        match locked(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { dir, _lock: lock })),
+        let held = folders::private_folder(&dir)?;
+        match lock(&held, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { dir, _lock: held })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(StoreError::os("lock", &dir)(errno)),
         }
@@ -56,15 +56,6 @@ impl Drop for ScratchFolder {
     fn drop(&mut self) {
         // left-overs are removed by the next run; nothing rests on them
         _ = remove_checkout(&self.dir);
-    }
-}
-
-fn locked(folder: &OwnedFd, operation: FlockOperation) -> Result<(), Errno> {
-    loop {
-        match flock(folder, operation) {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
     }
 }
 

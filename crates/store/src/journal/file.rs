@@ -17,6 +17,7 @@ use super::fence::{Fence, Pending};
 use super::record::{Decoded, Record, decode, encode};
 use super::{JournalError, RECORD_BYTES_MAX};
 use crate::barrier;
+use crate::folders::lock;
 
 pub(super) const FILE_NAME: &str = "journal";
 const TITLE: &[u8] = b"seaworthy journal 1\n";
@@ -258,7 +259,7 @@ impl JournalFile {
     /// lock of a file that was replaced meanwhile waits again, for that of the new one.
     fn lock(&mut self) -> Result<(), JournalError> {
         for _ in 0..REPLACED_MAX {
-            lock_exclusive(&self.file).map_err(fault("lock", &self.path))?;
+            lock(&self.file, FlockOperation::LockExclusive).map_err(fault("lock", &self.path))?;
             if self.has_the_name()? {
                 return Ok(());
             }
@@ -307,15 +308,6 @@ impl JournalFile {
 fn open_file(path: &Path, flags: OFlags) -> Result<File, JournalError> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     openat(CWD, path, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(fault("open", path))
-}
-
-pub(super) fn lock_exclusive(file: &File) -> Result<(), Errno> {
-    loop {
-        match flock(file, FlockOperation::LockExclusive) {
-            Err(Errno::INTR) => {}
-            done => return done,
-        }
-    }
 }
 
 pub(super) fn fault(what: &'static str, path: &Path) -> impl FnOnce(Errno) -> JournalError {

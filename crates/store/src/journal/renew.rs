@@ -12,16 +12,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::id::RunId;
 use seaworthy_core::limits::{JOURNAL_BODIES_A_STEP_MAX, JOURNAL_BODIES_MAX, JOURNAL_BYTES_LONG};
 
 use super::JournalError;
-use super::file::{JournalFile, Prepared, Tail, fault, io_fault, lock_exclusive};
+use super::file::{JournalFile, Prepared, Tail, fault, io_fault};
 use super::record::{Record, State, StepName};
 use crate::barrier;
+use crate::folders::lock;
 
 /// Where the new file is written. Whoever has the journal's lock may: one left over by a crash is nobody's.
 const ASIDE: &str = ".writing";
@@ -91,7 +92,7 @@ impl JournalFile {
         let mut fresh = Self::new(aside, file.into(), true);
         fresh.belong_to_owner_of(self)?;
         // nobody appends to it before its name is durable
-        lock_exclusive(&fresh.file).map_err(fault("lock", &fresh.path))?;
+        lock(&fresh.file, FlockOperation::LockExclusive).map_err(fault("lock", &fresh.path))?;
         fresh.write_title()?;
         fresh.named = true; // its name here does not matter
         fresh.write(prepared, true)?;

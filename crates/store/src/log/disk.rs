@@ -78,11 +78,7 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let failed = |error: Errno| io_error("lock", ".", error);
         let fd = rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(failed)?;
-        while let Err(error) = rustix::fs::flock(&fd, FlockOperation::LockExclusive) {
-            if error != Errno::INTR {
-                return Err(failed(error));
-            }
-        }
+        crate::folders::lock(&fd, FlockOperation::LockExclusive).map_err(failed)?;
         Ok(Lock(fd))
     }
 
