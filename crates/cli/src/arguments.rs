@@ -209,12 +209,32 @@ pub(crate) enum Runs {
         /// Run id
         run: String,
     },
+    /// Continue a run that was interrupted, where it was: finished steps do not run again, and no other run is begun
+    #[command(after_help = "Example:\n  seaworthy runs resume r0190a2b3c4d5e6f7")]
+    Resume(Resume),
     /// Ask a run in progress to stop
     #[command(after_help = "Example:\n  seaworthy runs cancel r0190a2b3c4d5e6f7")]
     Cancel {
         /// Run id
         run: String,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Resume {
+    /// Run id
+    pub(crate) run: String,
+    /// Workflow file that it is a run of (default: workflow.yaml of the workspace)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) workflow: Option<PathBuf>,
+    /// Which workflow of the file
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    #[command(flatten)]
+    pub(crate) confinement: Confinement,
+    /// Steps that may run at the same time
+    #[arg(long, default_value_t = 2, value_name = "N")]
+    pub(crate) parallel: usize,
 }
 
 #[derive(Subcommand, Debug)]

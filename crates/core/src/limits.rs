@@ -42,6 +42,12 @@ pub const OUTPUT_FILES_MAX: usize = 100_000;
 pub const OUTPUT_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
 /// Seconds a step may run unless it declares `timeout`.
 pub const STEP_TIMEOUT_S_DEFAULT: u64 = 3_600;
+/// Times that `retries` may have a step's body tried again.
+pub const RETRIES_MAX: u32 = 100;
+/// Seconds before the first retry unless `retries` says otherwise.
+pub const RETRY_WAIT_S_DEFAULT: u64 = 10;
+/// Seconds to which the wait between retries doubles at most.
+pub const RETRY_WAIT_S_MAX: u64 = 3_600;
 /// Memory of a step unless it declares `resources.memory`, bytes.
 pub const STEP_MEMORY_BYTES_DEFAULT: u64 = 4 * 1024 * 1024 * 1024;
 /// Processes of a step unless it declares `resources.processes`.

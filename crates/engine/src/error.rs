@@ -4,6 +4,7 @@
 
 use seaworthy_core::decision::Reason;
 use seaworthy_core::ports::PortError;
+use seaworthy_core::workflow::retry::RetryCause;
 
 /// What sort of fault it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,11 +35,13 @@ pub struct EngineError {
     pub hint: String,
     /// The reasons of a denial.
     pub reasons: Vec<Reason>,
+    /// What it was, if it is something that a step may declare as worth another attempt.
+    pub(crate) retry: Option<RetryCause>,
 }
 
 impl EngineError {
     pub(crate) fn new(kind: FaultKind, code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { kind, code: code.to_owned(), message: message.into(), hint: hint.into(), reasons: Vec::new() }
+        Self { kind, code: code.to_owned(), message: message.into(), hint: hint.into(), reasons: Vec::new(), retry: None }
     }
 
     /// A fault in what the user wrote or has not set up.
@@ -62,7 +65,11 @@ impl EngineError {
 
     pub(crate) fn denied(code: &str, message: impl Into<String>, reasons: Vec<Reason>) -> Self {
         let hint = reasons.first().map(|reason| reason.hint.clone()).unwrap_or_default();
-        Self { kind: FaultKind::Denied, code: code.to_owned(), message: message.into(), hint, reasons }
+        Self { kind: FaultKind::Denied, code: code.to_owned(), message: message.into(), hint, reasons, retry: None }
+    }
+
+    pub(crate) fn retryable(self, cause: RetryCause) -> Self {
+        Self { retry: Some(cause), ..self }
     }
 
     /// The exit code of the command line for this fault.

@@ -16,6 +16,7 @@ pub mod progress;
 mod proven;
 pub mod report;
 mod resume;
+mod retry;
 pub mod run;
 pub mod runtime;
 mod schedule;

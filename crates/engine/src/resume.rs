@@ -75,12 +75,20 @@ impl History {
         Ok(Self { records })
     }
 
-    /// The newest run of the same plan that began and never ended: a crash left it.
-    pub(crate) fn unfinished_run(&self, plan: &Digest) -> Option<RunId> {
-        let wanted = Value::String(plan.hex());
-        let started = self.records.iter().rev().find(|r| r.state == State::RunStarted && r.data.get("plan") == Some(&wanted))?;
+    /// The newest run of the same plan that began and never ended, or the `wanted` one if it is such: a crash left it.
+    pub(crate) fn unfinished_run(&self, plan: &Digest, wanted: Option<&RunId>) -> Option<RunId> {
+        let plan = Value::String(plan.hex());
+        let fits =
+            |r: &&Record| r.state == State::RunStarted && r.data.get("plan") == Some(&plan) && wanted.is_none_or(|wanted| r.run == *wanted);
+        let started = self.records.iter().rev().find(fits)?;
         let ended = self.records.iter().any(|r| r.state == State::RunEnded && r.run == started.run);
         (!ended).then(|| started.run.clone())
+    }
+
+    /// Attempts of this run whose bodies failed or ran out of time.
+    pub(crate) fn failed_attempts(&self, run: &RunId, step: &Name) -> u32 {
+        let failed = |r: &&Record| matches!(r.state, State::Failed | State::TimedOut) && r.run == *run && is_about(r, step);
+        u32::try_from(self.records.iter().filter(failed).count()).unwrap_or(u32::MAX)
     }
 
     /// One more than any attempt seen.

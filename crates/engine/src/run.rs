@@ -31,7 +31,7 @@ use crate::pins::{FoundPins, PinnedFolder, code_rules};
 use crate::progress::{Progress, StepState, StepUpdate};
 use crate::report::{RunReport, RunState};
 use crate::resume::{History, is_under_way};
-use crate::{schedule, step};
+use crate::{retry, schedule, step};
 
 /// Said in the ends of a run that was stopped by a file without a recorded request.
 const UNRECORDED: &str = "unrecorded";
@@ -46,6 +46,8 @@ pub struct RunInput<'a> {
     pub lock: &'a Lock,
     /// The lock file's bytes.
     pub lock_bytes: &'a [u8],
+    /// Continue exactly this run, and begin no other.
+    pub resume: Option<&'a RunId>,
     /// Stops the run.
     pub cancel: Cancel,
     /// Watches it.
@@ -55,7 +57,7 @@ pub struct RunInput<'a> {
 /// Runs a plan to its end, or continues the run of it that a crash left unfinished.
 pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, EngineError> {
     let identity = RunIdentity::of(input);
-    let begun = begin(engine, &identity)?;
+    let begun = begin(engine, &identity, input.resume)?;
     store_texts(engine, input)?;
     authorize_run(engine, input, &identity, &begun.run, begun.continued)?;
     let run = RunContext::new(engine, input, begun);
@@ -80,9 +82,10 @@ struct Begun {
     scratch: ScratchFolder,
 }
 
-/// Finds the run of this plan that a crash left, or begins a new one. One that another process is at is refused.
-fn begin(engine: &Engine, identity: &RunIdentity) -> Result<Begun, EngineError> {
-    let left = |history: &History| match history.unfinished_run(&identity.key) {
+/// Finds the run of this plan that a crash left, or begins a new one. One that another process is at is refused; so is another one than
+/// the `wanted`.
+fn begin(engine: &Engine, identity: &RunIdentity, wanted: Option<&RunId>) -> Result<Begun, EngineError> {
+    let left = |history: &History| match history.unfinished_run(&identity.key, wanted) {
         Some(run) if is_under_way(engine, &run, &identity.plan, &identity.lock)? => Ok::<_, EngineError>(Some(run)),
         _ => Ok(None),
     };
@@ -96,6 +99,11 @@ fn begin(engine: &Engine, identity: &RunIdentity) -> Result<Begun, EngineError> 
         if left(&history)?.as_ref() == Some(&run) {
             return Ok(Begun { run, continued: true, history, scratch });
         }
+    }
+    if let Some(wanted) = wanted {
+        let message = format!("run {wanted} cannot be continued: it has ended, or it rests on another plan, lock or data than is here now");
+        let hint = "`seaworthy runs show` tells which; `seaworthy run` begins a new run, which reuses every finished step";
+        return Err(EngineError::configuration("run/not-resumable", message, hint));
     }
     let run = engine.new_run_id()?;
     let scratch = alone_on(engine, &run)?;
@@ -111,25 +119,35 @@ fn alone_on(engine: &Engine, run: &RunId) -> Result<ScratchFolder, EngineError> 
     })
 }
 
-/// One attempt at one step: executes it and records how it ended if it did not commit.
+/// A step to its end: each attempt is executed, and recorded if it did not commit; the next one only for a cause that the step declares.
 fn attempt(run: &RunContext<'_>, planned: &PlannedStep) -> (StepState, Option<EngineError>, String) {
-    let id = run.next_id(planned);
-    match step::execute(run, planned, &id) {
-        Ok(end) => {
-            let state = if end.reused { StepState::Reused } else { StepState::Committed };
-            run.tell(&id, state, &end.detail);
-            (state, None, end.detail)
-        }
-        Err(error) => {
-            let error = run.explain_stop(error);
-            let (state, journal_state) = ended_as(&error);
-            let error = match record_end(run, &id, journal_state, &error) {
-                Ok(()) => error,
-                Err(unrecorded) => unrecorded,
-            };
+    let mut id = run.next_id(planned);
+    let mut failed = run.history.failed_attempts(&run.id, &planned.step.name);
+    loop {
+        let error = match step::execute(run, planned, &id) {
+            Ok(end) => {
+                let state = if end.reused { StepState::Reused } else { StepState::Committed };
+                run.tell(&id, state, &end.detail);
+                return (state, None, end.detail);
+            }
+            Err(error) => run.explain_stop(error),
+        };
+        failed = failed.saturating_add(1);
+        let (state, journal_state) = ended_as(&error);
+        let recorded = record_end(run, &id, journal_state, &error);
+        let wait = retry::wait_before_next(planned, &error, failed).filter(|_| recorded.is_ok() && !run.cancel.is_cancelled());
+        let Some(wait) = wait else {
+            let error = recorded.err().unwrap_or(error);
             run.tell_error(&id, state, &error);
-            (state, Some(error), String::new())
+            return (state, Some(error), String::new());
+        };
+        run.tell(&id, StepState::Waiting, &format!("[{}]; tries again in {} s", error.code, wait.as_secs()));
+        if !retry::wait(&run.cancel, wait) {
+            let error = run.explain_stop(retry::stopped(planned));
+            run.tell_error(&id, StepState::Cancelled, &error);
+            return (StepState::Cancelled, Some(error), String::new());
         }
+        id.attempt = id.attempt.saturating_add(1);
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn run(settings: &Settings, arguments: &Demo) -> Result<u8, Failure> 
         render::note(&format!("   pinned {name}"));
     }
     render::note("3. run: the sample workflow, every step confined, authorized, attested and gated");
-    let report = run::execute(&settings, &loaded, &running)?;
+    let report = run::execute(&settings, &loaded, &running, None)?;
     render::run_report(&settings, &report);
     let Some(model) = report.model.filter(|_| report.exit_code == 0) else { return Ok(report.exit_code.max(1)) };
     drop(running);

@@ -1,9 +1,12 @@
-//! `seaworthy runs`: list, show, cancel. A cancellation is authorized and recorded before the run is told.
+//! `seaworthy runs`: list, show, cancel, resume. A cancellation is authorized and recorded before the run is told; a resumed run is asked
+//! for and authorized again.
 
 use seaworthy_core::id::RunId;
 use seaworthy_store::catalog::{Catalog, CatalogError, RunDetail};
 
-use crate::arguments::{Confinement, Runs};
+use crate::arguments::{Confinement, Resume, Runs};
+use crate::commands::load;
+use crate::commands::run::execute;
 use crate::failure::Failure;
 use crate::open;
 use crate::render;
@@ -24,6 +27,7 @@ pub(crate) fn run(settings: &Settings, command: &Runs) -> Result<u8, Failure> {
         Runs::Show { run } => {
             render::run(settings, &show(&catalog, run)?);
         }
+        Runs::Resume(arguments) => return resume(settings, &show(&catalog, &arguments.run)?, arguments),
         Runs::Cancel { run } => {
             let detail = show(&catalog, run)?;
             let running = open::running_in(settings, &dir, &reading.environment, &Confinement::default(), 1)?;
@@ -39,6 +43,25 @@ pub(crate) fn run(settings: &Settings, command: &Runs) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// Continues a run that was interrupted. Nothing is begun in its place: if it has ended, or the files are others now, that is said.
+fn resume(settings: &Settings, detail: &RunDetail, arguments: &Resume) -> Result<u8, Failure> {
+    let run = RunId(detail.summary.run.clone());
+    if detail.summary.ended_ms.is_some() {
+        let message = format!("run {run} has ended: {}", detail.summary.state);
+        let hint = "`seaworthy run` begins a new run, which reuses every finished step";
+        return Err(Failure::configuration("runs/ended", message, hint));
+    }
+    let file = match &arguments.workflow {
+        Some(file) => file.clone(),
+        None => settings.workspace_dir(None)?.join("workflow.yaml"),
+    };
+    let loaded = load::load(settings, &file, arguments.name.as_deref())?;
+    let running = open::running(settings, &loaded, &arguments.confinement, arguments.parallel)?;
+    let report = execute(settings, &loaded, &running, Some(&run))?;
+    render::run_report(settings, &report);
+    Ok(report.exit_code)
 }
 
 fn show(catalog: &Catalog, run: &str) -> Result<RunDetail, Failure> {

@@ -21,6 +21,7 @@ mod journal;
 mod keys;
 mod lock;
 mod ordinary;
+mod retries;
 mod signer;
 mod spine;
 mod stop;

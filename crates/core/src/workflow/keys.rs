@@ -40,6 +40,8 @@ pub(crate) enum Shape {
     Resources,
     /// A duration such as `10m`.
     Duration,
+    /// How often, after how long and for which causes a body is tried again.
+    Retries,
 }
 
 /// One key.
@@ -62,6 +64,7 @@ pub(crate) const CODE_INTEGRITY: &[&str] = &["any", "committed", "signed", "revi
 pub(crate) const OUTPUT_TYPES: &[&str] = &["dataset", "model", "report"];
 pub(crate) const RISK_CLASSES: &[&str] = &["minimal", "limited", "high", "unacceptable"];
 pub(crate) const RESOURCE_KEYS: &[&str] = &["memory", "cpu", "processes", "disk"];
+pub(crate) const RETRY_KEYS: &[&str] = &["max", "backoff", "on"];
 pub(crate) const SETTINGS_KEYS: &[&str] = &["environment", "project", "sources", "environments", "steps"];
 pub(crate) const PROJECT_KEYS: &[&str] = &["name", "owner", "deputy", "purpose", "risk_class", "residency", "data_classes"];
 
@@ -104,6 +107,7 @@ pub(crate) const STEP_KEYS: &[StepKey] = &[
     key("resources", Shape::Resources, ANY, "bounds: memory, cpu, processes, disk"),
     key("cache", Shape::Flag, ANY, "reuse outputs when nothing changed; true by default"),
     key("timeout", Shape::Duration, ANY, "the longest the step may run, for instance 10m"),
+    key("retries", Shape::Retries, BODY, "try the body again: max times, for the causes in `on` (timed-out, out-of-memory, killed, exit-N), waiting `backoff`, twice as long each time"),
 ];
 
 /// The key of that name.

@@ -18,6 +18,7 @@ mod yaml;
 pub mod diagnostics;
 pub mod model;
 pub mod places;
+pub mod retry;
 pub mod schema;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::artifact::ArtifactKind;
 use crate::id::Name;
+use crate::workflow::retry::Retries;
 
 /// The workflow file and the settings file, merged.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -184,6 +185,9 @@ pub struct Step {
     pub cache: bool,
     /// `timeout:` seconds.
     pub timeout_s: Option<u64>,
+    /// `retries:`; absent from the plan's digest if not written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
     /// `model:` (validate).
     pub model: Option<OutputName>,
     /// `data:` held-out data (validate).

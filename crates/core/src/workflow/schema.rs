@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::limits::RETRIES_MAX;
+
 use super::keys::{OUTPUT_TYPES, RISK_CLASSES, STEP_KEYS, Shape};
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -12,6 +14,8 @@ const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$";
 const OUTPUT: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}/[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$";
 const CONTAINER: &str = "^(host|[A-Za-z0-9._/-]+:[A-Za-z0-9._-]+)$";
 const PATH: &str = "^(?![/~])(?!.*(^|/)\\.\\.(/|$))[^\\\\]+$";
+const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
+const RETRY_CAUSE: &str = "^(timed-out|out-of-memory|killed|exit-([1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]))$";
 const SIZE: &str = "^[0-9]+ ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$";
 
 /// The text of a schema as it is committed: indented, keys sorted, one final newline.
@@ -139,7 +143,15 @@ fn shape(shape: Shape) -> Value {
             }),
             &[],
         ),
-        Shape::Duration => json!({"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", "minLength": 2}),
+        Shape::Retries => closed(
+            &json!({
+                "max": {"type": "integer", "minimum": 1, "maximum": RETRIES_MAX},
+                "backoff": {"type": "string", "pattern": DURATION, "minLength": 2},
+                "on": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": RETRY_CAUSE}},
+            }),
+            &["max", "on"],
+        ),
+        Shape::Duration => json!({"type": "string", "pattern": DURATION, "minLength": 2}),
     }
 }
 

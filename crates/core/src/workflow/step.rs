@@ -183,6 +183,7 @@ impl<'a> Reader<'a, '_> {
             resources: self.resources(),
             cache: self.get("cache", values::flag).unwrap_or(true),
             timeout_s: self.get("timeout", values::duration),
+            retries: self.get("retries", values::retries),
             model: self.get("model", values::output),
             data: self.get("data", values::output),
             reference: self.get("reference", values::output),

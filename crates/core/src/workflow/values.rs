@@ -4,7 +4,9 @@
 //! **Invariant:** `None` means that a fault was pushed; nothing is converted silently (a number is not text, `yes` is not `true`).
 
 use super::diagnostics::{Fault, did_you_mean, quoted};
+use super::keys::RETRY_KEYS;
 use super::model::OutputName;
+use super::retry::{Retries, RetryCause};
 use super::units;
 use super::yaml::{Key, Node, Plain, Value, resolve};
 use crate::id::Name;
@@ -211,6 +213,53 @@ pub(super) fn duration(node: &Node, what: &str, faults: &mut Faults) -> Option<u
         wrong_type(node, what, "a duration", HINT, faults);
     }
     seconds
+}
+
+/// `{max: 3, backoff: 10s, on: [timed-out]}`.
+pub(super) fn retries(node: &Node, what: &str, faults: &mut Faults) -> Option<Retries> {
+    let (mut max, mut backoff_s, mut on) = (None, Some(Retries::BACKOFF_S), None);
+    for (key, value) in mapping(node, what, faults)? {
+        match key.text.as_str() {
+            "max" => max = Some(count(value, "max", Retries::MAX, faults)?),
+            "backoff" => backoff_s = duration(value, "backoff", faults),
+            "on" => on = Some(causes(value, faults)?),
+            _ => unknown_key(key, RETRY_KEYS.iter().copied(), faults),
+        }
+    }
+    let mut missing = |key: &str, hint: &str| {
+        let message = format!("`{what}` does not say `{key}`");
+        faults.push(Fault::error("workflow/missing-key", node.place, message, hint));
+    };
+    if max.is_none() {
+        missing("max", "write for instance `{max: 3, on: [timed-out]}`");
+    }
+    if on.is_none() {
+        missing("on", "name what may be tried again: timed-out, out-of-memory, killed, exit-N; nothing is by itself");
+    }
+    Some(Retries { max: max?, backoff_s: backoff_s?, on: on? })
+}
+
+fn causes(node: &Node, faults: &mut Faults) -> Option<Vec<RetryCause>> {
+    let items = list(node, "on", "write `on: [timed-out, exit-75]`", faults)?;
+    let mut causes = Vec::new();
+    for item in items {
+        let text = scalar(item).unwrap_or_default();
+        let Some(cause) = RetryCause::parse(text) else {
+            let message = format!("`on` must name causes of a retry, not {}", quoted(text));
+            let near = did_you_mean(text, RetryCause::WORDS.iter().copied().filter(|word| !word.ends_with('N')));
+            let hint = near.map_or_else(|| RetryCause::WORDS.join(", "), |word| format!("did you mean `{word}`?"));
+            faults.push(Fault::error("workflow/value", item.place, message, hint));
+            return None;
+        };
+        causes.push(cause);
+    }
+    if causes.is_empty() {
+        faults.push(Fault::error("workflow/value", node.place, "`on` names no cause", RetryCause::WORDS.join(", ")));
+        return None;
+    }
+    causes.sort_unstable();
+    causes.dedup();
+    Some(causes)
 }
 
 /// Bytes of a size.

@@ -36,6 +36,8 @@ pub(crate) fn of_step(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[Ver
     let mut described = step.clone();
     // the gate decides about outputs, it does not make them: changing it reevaluates the gate alone
     described.policy_gate = None;
+    // nor does what is done when a body fails
+    described.retries = None;
     let container = step.container.clone().unwrap_or_else(|| "host".to_owned());
     let environment = if step.run.is_some() { pin(format!("environment:{container}")) } else { None };
     let ingests = step.kind == StepKind::Ingest;

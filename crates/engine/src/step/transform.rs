@@ -15,6 +15,7 @@ use seaworthy_core::artifact::{ArtifactKind, ArtifactRef, Manifest, ManifestEntr
 use seaworthy_core::limits;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::{Step, StepKind};
+use seaworthy_core::workflow::retry::RetryCause;
 use seaworthy_sandbox::{Exit, Limits, Mount, Outcome, SandboxError, Spec};
 use seaworthy_store::artifacts::NewFile;
 use serde_json::json;
@@ -254,17 +255,23 @@ fn refuse_bad_exit(step: &Step, outcome: &Outcome) -> Result<(), EngineError> {
     match outcome.exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => {
-            Err(EngineError::body("step/failed", format!("`{name}` exited with {code}: {tail}"), "mend the program and run again"))
+            let error = EngineError::body("step/failed", format!("`{name}` exited with {code}: {tail}"), "mend the program and run again");
+            Err(EngineError { retry: u8::try_from(code).ok().map(RetryCause::Exit), ..error })
         }
         Exit::Signal(signal) => Err(EngineError::body(
             "step/killed",
             format!("`{name}` was killed by signal {signal}: {tail}"),
             "SIGSYS (31) means a system call the sandbox does not allow",
-        )),
+        )
+        .retryable(RetryCause::Killed)),
         Exit::OutOfMemory => {
-            Err(EngineError::body("step/out-of-memory", format!("`{name}` used all its memory"), "raise `resources: {memory: …}`"))
+            let error = EngineError::body("step/out-of-memory", format!("`{name}` used all its memory"), "raise `resources: {memory: …}`");
+            Err(error.retryable(RetryCause::OutOfMemory))
         }
-        Exit::TimedOut => Err(EngineError::body("step/timed-out", format!("`{name}` ran out of time"), "raise `timeout:`")),
+        Exit::TimedOut => {
+            let error = EngineError::body("step/timed-out", format!("`{name}` ran out of time"), "raise `timeout:`");
+            Err(error.retryable(RetryCause::TimedOut))
+        }
         Exit::Cancelled => Err(EngineError::body("step/cancelled", format!("`{name}` was stopped"), "run again to continue")),
     }
 }

@@ -1,0 +1,40 @@
+//! Trying a step again: only for a cause that it declares, and not before it has waited.
+//!
+//! in: how an attempt ended, and how many ended before it; out: the wait before the next one, or that there is none.
+//! **Invariant:** an attempt's end is recorded before the next begins, and every attempt has a number of its own.
+//! **Invariant:** a run that is stopped waits no longer.
+
+use std::time::{Duration, Instant};
+
+use seaworthy_core::plan::PlannedStep;
+use seaworthy_sandbox::Cancel;
+
+use crate::error::EngineError;
+
+/// How often a wait looks whether the run was stopped.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long to wait before the next attempt, if there is one, after `failed` of them.
+pub(crate) fn wait_before_next(planned: &PlannedStep, error: &EngineError, failed: u32) -> Option<Duration> {
+    let retries = planned.step.retries.as_ref()?;
+    retries.wait_s(error.retry?, failed).map(Duration::from_secs)
+}
+
+/// Waits; false if the run was stopped meanwhile.
+pub(crate) fn wait(cancel: &Cancel, time: Duration) -> bool {
+    let end = Instant::now() + time;
+    while !cancel.is_cancelled() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(POLL));
+    }
+    false
+}
+
+/// Stopped between two attempts.
+pub(crate) fn stopped(planned: &PlannedStep) -> EngineError {
+    let message = format!("`{}` was stopped while it waited for its next attempt", planned.step.name);
+    EngineError::body("step/cancelled", message, "run again to continue")
+}
