@@ -71,8 +71,8 @@ fn a_retry_that_succeeds_commits_and_what_depends_on_it_runs() {
     // the boot clock tells the attempts apart: nothing else of the first attempt is left to the second
     let tiny =
         flaky("read -r up _ < /proc/uptime; [ \"${up%.*}\" -ge UNTIL ] || exit 75", "retries: {max: 5, backoff: 1s, on: [exit-75]}, ");
-    let uptime: f64 = std::fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
-    tiny.edit("src/double.sh", "UNTIL", &format!("{}", uptime as u64 + 4));
+    let uptime: u64 = std::fs::read_to_string("/proc/uptime").unwrap().split('.').next().unwrap().parse().unwrap();
+    tiny.edit("src/double.sh", "UNTIL", &format!("{}", uptime + 4));
     tiny.ok(&["lock", "--update", "code:src/"]);
     tiny.ok(&["run", "workflow.yaml"]);
     assert!(!ends(&tiny).is_empty(), "the first attempt failed");
