@@ -4,8 +4,10 @@
 
 use std::borrow::Cow;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow_schema::DataType;
 
 use super::{Encoding, is_null_text, parse_boolean, parse_number};
 
@@ -79,7 +81,7 @@ impl Batch {
             DataType::Int64 => Column::Integers(array.as_primitive::<Int64Type>()),
             DataType::Float64 => Column::Numbers(array.as_primitive::<Float64Type>()),
             DataType::Boolean => Column::Booleans(array.as_boolean()),
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None) => {
+            DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, None) => {
                 Column::Timestamps(array.as_primitive::<TimestampMicrosecondType>())
             }
             DataType::Utf8 => match encoding {

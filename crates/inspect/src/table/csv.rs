@@ -7,10 +7,11 @@
 use std::io::BufReader;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
 use arrow_csv::ReaderBuilder;
 use arrow_csv::reader::{BufReader as CsvReader, Format as CsvFormat};
+use arrow_schema::{DataType, Field, Schema};
 
 use super::format::RowReader;
 use super::input::{Input, LineLimit, Reader};
@@ -19,7 +20,7 @@ use super::{BATCH_CELLS, ColumnKind, Encoding, FileColumn, TableError};
 
 type Rows = CsvReader<BufReader<LineLimit<BufReader<Reader>>>>;
 
-fn malformed(name: &str, error: &arrow::error::ArrowError) -> TableError {
+fn malformed(name: &str, error: &arrow_schema::ArrowError) -> TableError {
     let text = error.to_string();
     let reason = text.strip_prefix("Csv error: ").unwrap_or(&text).replace(['\n', '\r'], " ");
     TableError::Malformed { file: name.to_owned(), reason }

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a format that is not read is refused by name, never guessed from content.
 
-use arrow::array::ArrayRef;
+use arrow_array::ArrayRef;
 
 use super::input::Input;
 use super::{FileColumn, TableError, csv, jsonl, parquet};

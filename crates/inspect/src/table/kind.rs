@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** a kind never loses a character of an identifier: `007`, `+5` and integers beyond 64 bits are strings.
 
-use arrow::compute::kernels::cast_utils::Parser;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_cast::parse::Parser;
 
 /// What a column holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
