@@ -2,7 +2,11 @@
 //!
 //! in: `argv`; out: [`Arguments`]. **Invariant:** nothing is decided or read here.
 
+mod sandbox;
+
 use std::path::PathBuf;
+
+pub(crate) use sandbox::{Isolated, Sandbox};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -100,6 +104,12 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  seaworthy store gc --dry-run")]
     #[command(subcommand)]
     Store(Store),
+    /// Confine any command as steps are confined; explain and test the profiles on this machine
+    #[command(
+        after_help = "Examples:\n  seaworthy sandbox run -- python3 untrusted.py\n  seaworthy sandbox explain no-cgroup\n  seaworthy sandbox selftest"
+    )]
+    #[command(subcommand)]
+    Sandbox(Sandbox),
     /// Hold the keys in a process of its own: every run starts one; as a service it can belong to another user
     #[command(
         after_help = "Examples:\n  seaworthy --environment prod signer --id 0123456789abcdef --listen /run/seaworthy/signer.sock --allow-uid 1000\n  seaworthy --signer /run/seaworthy/signer.sock run workflow.yaml\n  seaworthy signer --status /run/seaworthy/signer.sock"

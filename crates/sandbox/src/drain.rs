@@ -1,40 +1,73 @@
-//! Keeps the head of one output stream and counts the rest.
+//! Keeps the head of one output stream and counts the rest, or passes it on as it comes.
 //!
-//! In: a non-blocking pipe. Out: [`CapturedStream`].
+//! In: a non-blocking pipe, and where it goes. Out: [`CapturedStream`].
 //!
-//! **Invariant:** memory stays within the limit however much the step writes, and the step never blocks on a full pipe.
+//! **Invariant:** memory stays within the limit however much the step writes. A step blocks on a full pipe only where its output
+//! is passed on and nobody reads it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
 use crate::report::CapturedStream;
+
+/// A pipe that is ready takes so much at once without blocking.
+const ATOMIC_BYTES: usize = 4096;
 
 /// One stream being read.
 pub(crate) struct Drain {
     pipe: Option<OwnedFd>,
     keep_bytes_max: usize,
     stream: CapturedStream,
+    /// Where everything goes as well.
+    sink: Option<OwnedFd>,
+    /// Read, and not yet passed on: at most one buffer.
+    waiting: Vec<u8>,
 }
 
 impl Drain {
-    pub(crate) fn new(pipe: OwnedFd, keep_bytes_max: usize) -> Self {
-        Self { pipe: Some(pipe), keep_bytes_max, stream: CapturedStream::default() }
+    pub(crate) fn new(pipe: OwnedFd, keep_bytes_max: usize, sink: Option<OwnedFd>) -> Self {
+        Self { pipe: Some(pipe), keep_bytes_max, stream: CapturedStream::default(), sink, waiting: Vec::new() }
     }
 
-    /// Open until every writer is gone.
-    pub(crate) fn pipe(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.as_ref().map(AsFd::as_fd)
+    /// What it must wait for: the reader of what was read, or the writer, until every writer is gone.
+    pub(crate) fn wants(&self) -> (Option<BorrowedFd<'_>>, PollFlags) {
+        if self.waiting.is_empty() {
+            (self.pipe.as_ref().map(AsFd::as_fd), PollFlags::IN)
+        } else {
+            (self.sink.as_ref().map(AsFd::as_fd), PollFlags::OUT)
+        }
     }
 
-    /// Reads what is there, but no more than some pipefuls, so that a flood cannot starve the clock.
+    /// Passes on what waits, or reads what is there, but no more than some pipefuls, so that a flood cannot starve the clock.
     pub(crate) fn pump(&mut self, buffer: &mut [u8]) {
         for _ in 0..16 {
+            if !self.waiting.is_empty() {
+                // once: after that only the next readiness tells that it would not block
+                return self.pass();
+            }
             let Some(pipe) = &self.pipe else { return };
             match rustix::io::read(pipe, &mut *buffer) {
                 Ok(0) => self.pipe = None,
                 Ok(length) => self.take(buffer.get(..length).unwrap_or_default()),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
                 Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// A part of what waits. Once the reader is gone the pipe is closed too, and the step learns it as in any pipeline.
+    fn pass(&mut self) {
+        let Some(sink) = &self.sink else { return self.waiting.clear() };
+        let part = self.waiting.get(..self.waiting.len().min(ATOMIC_BYTES)).unwrap_or_default();
+        match rustix::io::write(sink, part) {
+            Ok(length) => drop(self.waiting.drain(..length)),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => {
+                self.waiting.clear();
+                (self.sink, self.pipe) = (None, None);
             }
         }
     }
@@ -45,17 +78,32 @@ impl Drain {
         let kept = bytes.get(..room.min(bytes.len())).unwrap_or_default();
         self.stream.bytes.extend_from_slice(kept);
         self.stream.truncated |= kept.len() < bytes.len();
+        if self.sink.is_some() {
+            self.waiting.extend_from_slice(bytes);
+        }
     }
 
     /// After the tree's death: what is left in the pipe (at most its capacity), then the end.
     pub(crate) fn finish(mut self, buffer: &mut [u8]) -> CapturedStream {
-        for _ in 0..64 {
-            if self.pipe.is_none() {
-                break;
-            }
+        let mut rounds = 0;
+        while self.pipe.is_some() && rounds < 64 {
             self.pump(buffer);
+            self.empty();
+            rounds += 1;
         }
+        self.empty();
         self.stream
+    }
+
+    /// Waits for the reader as long as there is one.
+    fn empty(&mut self) {
+        while !self.waiting.is_empty() {
+            if let Some(sink) = &self.sink {
+                // an interruption or error shows in the write
+                let _ = rustix::event::poll(&mut [PollFd::new(sink, PollFlags::OUT)], None);
+            }
+            self.pass();
+        }
     }
 }
 
@@ -66,7 +114,7 @@ mod tests {
     #[test]
     fn the_head_is_kept_and_the_rest_counted() {
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
-        let mut drain = Drain::new(reader, 5);
+        let mut drain = Drain::new(reader, 5, None);
         rustix::io::write(&writer, b"abc").unwrap();
         let mut buffer = [0u8; 2];
         drain.pump(&mut buffer);
@@ -74,5 +122,39 @@ mod tests {
         drop(writer);
         let stream = drain.finish(&mut buffer);
         assert_eq!((stream.bytes.as_slice(), stream.total, stream.truncated), (b"abcde".as_slice(), 8, true));
+    }
+
+    #[test]
+    fn what_is_passed_on_arrives_whole_whoever_reads_slowly() {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let (slow, sink) = rustix::pipe::pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&sink, 4096).unwrap();
+        let mut drain = Drain::new(reader, 3, Some(sink));
+        let sent: Vec<u8> = (0..60_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        assert_eq!(rustix::io::write(&writer, &sent).unwrap(), sent.len());
+        drop(writer);
+        let mut buffer = vec![0u8; 64 * 1024];
+        drain.pump(&mut buffer);
+        assert_eq!(drain.wants().1, PollFlags::OUT, "nobody reads: it waits for the reader");
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            std::io::Read::read_to_end(&mut std::fs::File::from(slow), &mut all).unwrap();
+            all
+        });
+        let stream = drain.finish(&mut buffer);
+        assert_eq!(reader.join().unwrap(), sent);
+        assert_eq!((stream.bytes.len(), stream.total), (3, 60_000));
+    }
+
+    #[test]
+    fn a_reader_that_left_closes_the_pipe() {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let (gone, sink) = rustix::pipe::pipe().unwrap();
+        drop(gone);
+        let mut drain = Drain::new(reader, 0, Some(sink));
+        rustix::io::write(&writer, b"x").unwrap();
+        let mut buffer = [0u8; 16];
+        drain.pump(&mut buffer);
+        assert!(drain.wants().0.is_none(), "the step's next write fails");
     }
 }

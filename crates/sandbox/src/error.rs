@@ -8,7 +8,7 @@ use std::io;
 
 use serde::Serialize;
 
-use crate::spec::Profile;
+use crate::profile::Profile;
 
 /// One facility the profile needs and this machine lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

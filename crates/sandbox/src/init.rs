@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{DumpableBehavior, Signal};
 
 use crate::mounts::{self, Staged, stage};
+use crate::profile::Network;
 use crate::wire::{Message, Order};
-use crate::{confine, landlock, syscall, wire};
+use crate::{confine, syscall, wire};
 
 /// User and group the step sees itself as. Never 0.
 pub(crate) const ID_INSIDE: u32 = 1000;
@@ -56,7 +57,7 @@ fn serve(control: BorrowedFd<'_>) -> Staged<()> {
     let (order, sources) = wire::receive_order(control).map_err(stage("reading the order"))?;
     let namespaces = settle(&order)?;
     let landlock_abi = syscall::landlock_abi();
-    if landlock_abi < landlock::abi_min(order.profile) {
+    if landlock_abi < order.profile.layers().landlock_abi_min {
         return Err((format!("landlock version {landlock_abi}"), io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
     }
     let out = mounts::enter_root(&order, sources)?;
@@ -80,7 +81,7 @@ fn settle(order: &Order) -> Staged<Vec<String>> {
     if with_time {
         names.push("time");
     }
-    if order.profile.wants_empty_network() {
+    if order.profile.layers().network == Network::Empty {
         syscall::raise_loopback().map_err(stage("loopback"))?;
         names.push("net");
     }

@@ -11,18 +11,6 @@ use landlock::{
     RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 
-use crate::spec::Profile;
-
-/// The least version a profile accepts.
-pub(crate) fn abi_min(profile: Profile) -> u32 {
-    match profile {
-        // The mounts already say the same; the layer must only be there.
-        Profile::Strict | Profile::NoCgroup | Profile::Provision | Profile::ProvisionNoCgroup => 1,
-        // Here it is the only wall: truncate, network, devices and scopes must all be known to it.
-        Profile::Landlock => 6,
-    }
-}
-
 /// Restricts this thread: no file, no port, no socket or process outside.
 pub(crate) fn restrict_to_nothing() -> io::Result<()> {
     let abi = ABI::V7;

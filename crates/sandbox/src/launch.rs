@@ -3,7 +3,6 @@
 //! In: a [`Spec`]. Out: an [`Outcome`], read top to bottom in [`run`].
 //!
 //! **Invariant:** whatever way [`run`] is left, the tree is dead and its cgroup removed.
-//! **Invariant:** a step ends with `Code` or `Signal` only if pid 1 said so.
 
 use std::fs::File;
 use std::io;
@@ -11,9 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -21,16 +19,16 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use crate::cgroup::{self, Cgroup};
 use crate::collect::{Bounds, collect};
 use crate::drain::Drain;
-use crate::error::{SandboxError, Unsupported};
+use crate::error::SandboxError;
 use crate::init::{self, ID_INSIDE};
+use crate::profile::{Circumstances, Network, Profile};
 use crate::report::{Enforced, Exit, Outcome, Usage};
-use crate::spec::{Cancel, Limits, Profile, Spec};
+use crate::spec::{Cancel, Limits, Spec};
 use crate::syscall::{self, Launch};
-use crate::wire::{Message, Order, OrderMount, Shape};
+use crate::watch::{Ready, watch};
+use crate::wire::{Order, OrderMount, Shape};
 use crate::{mounts, preflight, seccomp, wire};
 
-/// How often the switch is looked at, should its event be missing.
-const TICK_MAX: Duration = Duration::from_millis(200);
 /// Host users of steps: a range no distribution hands out.
 const HOST_ID_BASE: u32 = 0x4000_0000;
 /// Where the kernel maps fewer users to us.
@@ -38,8 +36,15 @@ const HOST_ID_NOBODY: u32 = 65534;
 
 /// Runs a step to its end and returns what came of it.
 pub fn run(spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+    run_passing(spec, [None, None], cancel)
+}
+
+/// The same; what the step writes to standard output and error goes on to these as it comes, besides what is kept of it.
+///
+/// The step never holds them: it writes into pipes of ours, and cannot read, rewind or control what is behind.
+pub fn run_passing(spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Result<Outcome, SandboxError> {
     let before = thread_cpu_us();
-    let mut outcome = run_tree(spec, cancel)?;
+    let mut outcome = run_tree(spec, sinks, cancel)?;
     outcome.usage.launcher_cpu_us = thread_cpu_us().saturating_sub(before);
     Ok(outcome)
 }
@@ -50,22 +55,15 @@ fn thread_cpu_us() -> u64 {
     u64::try_from(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000).unwrap_or(0)
 }
 
-fn run_tree(mut spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Result<Outcome, SandboxError> {
     spec.check()?;
-    if spec.profile == Profile::Landlock {
-        return Err(Unsupported::one(
-            spec.profile,
-            "running steps without namespaces is not built yet (mounts cannot be placed without them)",
-            "use `--profile strict` or `--profile no-cgroup`",
-        )
-        .into());
-    }
+    preflight::is_built(spec.profile)?;
     let begun = Instant::now();
     let cgroup = make_cgroup(spec.profile, &spec.limits)?;
     let host = HostId::choose();
     let mounts = std::mem::take(&mut spec.mounts);
     let (order, trees) = write_order(&spec, mounts, host)?;
-    let (mut tree, streams) = Tree::spawn(spec.profile, kept_bytes(&spec), host, cgroup)?;
+    let (mut tree, streams) = Tree::spawn(spec.profile, sinks.map(|sink| (kept_bytes(&spec), sink)), host, cgroup)?;
     tree.admit(&order, &trees)?;
     drop(trees);
     let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, begun + spec.limits.timeout, cancel)?;
@@ -86,7 +84,7 @@ fn kept_bytes(spec: &Spec) -> usize {
 
 /// Starts the first process of a sandbox and kills it before it got anything to do: are the namespaces to be had?
 pub(crate) fn try_namespaces(profile: Profile) -> Result<(), SandboxError> {
-    Tree::spawn(profile, 0, HostId::choose(), None).map(drop)
+    Tree::spawn(profile, [(0, None), (0, None)], HostId::choose(), None).map(drop)
 }
 
 /// Whether this process has a program that can become pid 1.
@@ -100,7 +98,7 @@ fn unready(exit: Exit, stdout: crate::CapturedStream, stderr: crate::CapturedStr
 }
 
 fn make_cgroup(profile: Profile, limits: &Limits) -> Result<Option<Cgroup>, SandboxError> {
-    if !profile.wants_cgroup() {
+    if !profile.demands_cgroup() {
         return Ok(None);
     }
     let place = cgroup::find().map_err(SandboxError::setup("finding the cgroup"))?;
@@ -172,7 +170,7 @@ fn write_order(spec: &Spec, mounts: Vec<crate::Mount>, host: HostId) -> Result<(
         output_files: spec.limits.output_files,
         disk_bytes: spec.limits.disk_bytes,
         processes: spec.limits.processes,
-        data_bytes: (!spec.profile.wants_cgroup()).then_some(spec.limits.memory_bytes),
+        data_bytes: (!spec.profile.demands_cgroup()).then_some(spec.limits.memory_bytes),
         uid_host: host.uid,
         gid_host: host.gid,
         filters: filters.programs.clone(),
@@ -259,7 +257,7 @@ fn seal(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// A live sandbox. Dropping it kills and reaps the tree.
-struct Tree {
+pub(crate) struct Tree {
     pid: i32,
     pidfd: Option<OwnedFd>,
     control: OwnedFd,
@@ -268,7 +266,12 @@ struct Tree {
 }
 
 impl Tree {
-    fn spawn(profile: Profile, keep_bytes_max: usize, host: HostId, cgroup: Option<Cgroup>) -> Result<(Self, [Drain; 2]), SandboxError> {
+    fn spawn(
+        profile: Profile,
+        kept: [(usize, Option<OwnedFd>); 2],
+        host: HostId,
+        cgroup: Option<Cgroup>,
+    ) -> Result<(Self, [Drain; 2]), SandboxError> {
         let setup = |error: rustix::io::Errno| SandboxError::setup("making pipes")(error.into());
         let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(setup)?;
         let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(setup);
@@ -292,8 +295,8 @@ impl Tree {
         let found = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
         let pidfd = found.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
         tree.pidfd = Some(pidfd.map_err(|error| SandboxError::setup("pidfd_open")(error.into()))?);
-        let streams = [stdout, stderr].map(|pipe| Drain::new(pipe, keep_bytes_max));
-        Ok((tree, streams))
+        let [(keep_out, sink_out), (keep_err, sink_err)] = kept;
+        Ok((tree, [Drain::new(stdout, keep_out, sink_out), Drain::new(stderr, keep_err, sink_err)]))
     }
 
     /// Into the cgroup first, the order after: nothing of the step runs unbounded.
@@ -304,8 +307,17 @@ impl Tree {
         wire::send_order(self.control.as_fd(), order, trees).map_err(SandboxError::setup("sending the order"))
     }
 
+    pub(crate) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Readable once the first process is dead.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
     /// The death of pid 1 is the death of its namespace.
-    fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
@@ -341,157 +353,44 @@ impl Drop for Tree {
     }
 }
 
-struct Ready {
-    namespaces: Vec<String>,
-    landlock_abi: u32,
-}
-
-/// What was heard until the tree died.
-#[derive(Default)]
-struct Ended {
-    ready: Option<Ready>,
-    out: Option<OwnedFd>,
-    status: Option<i32>,
-    stopped: Option<Exit>,
-    failed: Option<SandboxError>,
-}
-
-impl Ended {
-    fn hear(&mut self, message: Message, fds: Vec<OwnedFd>, spec: &Spec) {
-        match message {
-            Message::Ready { namespaces, landlock_abi } => {
-                self.ready = Some(Ready { namespaces, landlock_abi });
-                self.out = fds.into_iter().next();
-            }
-            // Pid 1 says it once; twice would mean that somebody else speaks.
-            Message::Exited { .. } if self.status.is_some() => {
-                self.failed = Some(SandboxError::InitLost { detail: "two reports of one end".into() });
-            }
-            Message::Exited { status } => self.status = Some(status),
-            Message::NotExecuted { errno } => {
-                let program = spec.argv.first().cloned().unwrap_or_default();
-                self.failed = Some(SandboxError::Exec { program, source: io::Error::from_raw_os_error(errno) });
-            }
-            Message::Failed { stage, errno } => {
-                self.failed = Some(preflight::explain_stage(spec.profile, stage, errno));
-            }
-        }
-    }
-
-    /// The verdict. Silence of pid 1 is never a success.
-    fn exit(&self, cgroup: Option<&Cgroup>) -> Result<Exit, SandboxError> {
-        let starved = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
-        match self.status {
-            Some(status) if libc::WIFEXITED(status) => Ok(Exit::Code(libc::WEXITSTATUS(status))),
-            Some(status) => match libc::WTERMSIG(status) {
-                libc::SIGKILL if starved => Ok(Exit::OutOfMemory),
-                signal => Ok(Exit::Signal(signal)),
-            },
-            None => match self.stopped {
-                Some(exit) => Ok(exit),
-                None if starved => Ok(Exit::OutOfMemory),
-                None => Err(SandboxError::InitLost { detail: "it was killed from outside".into() }),
-            },
-        }
-    }
-}
-
-type Watched = (Ended, crate::CapturedStream, crate::CapturedStream);
-
-/// Drains the streams and listens to pid 1 until the tree is dead; kills it when its time is over or on request.
-fn watch(
-    tree: &mut Tree,
-    [mut stdout, mut stderr]: [Drain; 2],
-    spec: &Spec,
-    deadline: Instant,
-    cancel: &Cancel,
-) -> Result<Watched, SandboxError> {
-    let lost = |error: io::Error| SandboxError::InitLost { detail: error.to_string() };
-    let mut ended = Ended::default();
-    let mut buffer = vec![0u8; 64 * 1024];
-    let mut hearing = true;
-    loop {
-        let now = Instant::now();
-        if ended.stopped.is_none() && (now >= deadline || cancel.is_cancelled()) {
-            ended.stopped = Some(if cancel.is_cancelled() { Exit::Cancelled } else { Exit::TimedOut });
-            tree.kill();
-        }
-        let heard = {
-            let event = cancel.event().filter(|_| ended.stopped.is_none()).map(AsFd::as_fd);
-            let control = hearing.then(|| tree.control.as_fd());
-            let pidfd = tree.pidfd.as_ref().map(AsFd::as_fd);
-            poll([control, pidfd, stdout.pipe(), stderr.pipe(), event], deadline.saturating_duration_since(now)).map_err(lost)?
-        };
-        let [control, died, out, err, _] = heard;
-        if control {
-            match wire::receive_message(tree.control.as_fd()).map_err(lost)? {
-                Some((message, fds)) => ended.hear(message, fds, spec),
-                None => hearing = false,
-            }
-        }
-        if out {
-            stdout.pump(&mut buffer);
-        }
-        if err {
-            stderr.pump(&mut buffer);
-        }
-        if died {
-            break;
-        }
-    }
-    while hearing {
-        match wire::receive_message(tree.control.as_fd()).map_err(lost)? {
-            Some((message, fds)) => ended.hear(message, fds, spec),
-            None => hearing = false,
-        }
-    }
-    if let Some(error) = ended.failed.take() {
-        return Err(error);
-    }
-    Ok((ended, stdout.finish(&mut buffer), stderr.finish(&mut buffer)))
-}
-
-/// Which of these are readable or at their end, within the time.
-fn poll<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], time: Duration) -> io::Result<[bool; N]> {
-    let mut set: Vec<PollFd<'_>> = fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    let time = time.min(TICK_MAX);
-    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
-    match rustix::event::poll(&mut set, Some(&timeout)) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut answers = set.iter().map(|one| !one.revents().is_empty());
-    Ok(fds.map(|fd| fd.is_some() && answers.next().unwrap_or(false)))
-}
-
 fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Result<Enforced, SandboxError> {
     let filters = seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
     let (namespaces, landlock_abi) = ready.map_or((Vec::new(), 0), |ready| (ready.namespaces, ready.landlock_abi));
-    let network = if spec.profile.wants_empty_network() { "none" } else { "host" };
+    let layers = spec.profile.layers();
+    let network = match layers.network {
+        Network::Empty | Network::NoSockets => "none",
+        Network::Declared => "declared",
+        Network::Host => "host",
+    };
+    let cgroup = tree.cgroup.as_ref().map(|cgroup| cgroup.report().clone());
+    let run = Circumstances { root: host.drop, cgroup: cgroup.is_some(), landlock_abi };
+    let mut not_stopped: Vec<u8> = spec.profile.cannot_stop(run).map(|open| open.attack).collect();
+    not_stopped.sort_unstable();
     Ok(Enforced {
         profile: spec.profile,
         namespaces,
         landlock_abi,
         seccomp_allowed: filters.allowed,
         seccomp_instructions: filters.instructions(),
-        cgroup: tree.cgroup.as_ref().map(|cgroup| cgroup.report().clone()),
+        cgroup,
         no_new_privs: true,
         uid_map: Some((ID_INSIDE, host.uid)),
         gid_map: Some((ID_INSIDE, host.gid)),
         network: network.to_owned(),
         kernel: preflight::kernel(),
         gaps: gaps(spec.profile, host),
+        not_stopped,
     })
 }
 
 /// What the profile does not stop, in the attestation's words.
 fn gaps(profile: Profile, host: HostId) -> Vec<String> {
     let mut gaps = vec!["the kernel is shared: a fault in an allowed system call is not contained"];
-    if !profile.wants_cgroup() {
+    if !profile.demands_cgroup() {
         gaps.push("memory is bounded for each process alone, and files in memory by their size limit only");
         gaps.push("processor time is not shared out");
     }
-    if !profile.wants_empty_network() {
+    if profile.layers().network == Network::Host {
         gaps.push("the network of the host can be reached, its loopback and abstract sockets too");
     }
     if !host.drop {

@@ -32,6 +32,7 @@ mod launch;
 mod mounts;
 #[cfg(target_os = "linux")]
 mod preflight;
+pub mod profile;
 #[cfg(target_os = "linux")]
 pub mod recluse;
 mod report;
@@ -41,6 +42,11 @@ mod spec;
 #[cfg(target_os = "linux")]
 mod syscall;
 #[cfg(target_os = "linux")]
+mod system;
+pub mod threats;
+#[cfg(target_os = "linux")]
+mod watch;
+#[cfg(target_os = "linux")]
 mod wire;
 
 #[cfg(target_os = "linux")]
@@ -49,8 +55,11 @@ pub use error::{CollectError, Missing, SandboxError, Unsupported};
 #[cfg(target_os = "linux")]
 pub use init::init_main;
 #[cfg(target_os = "linux")]
-pub use launch::{init_from, run};
+pub use launch::{init_from, run, run_passing};
 #[cfg(target_os = "linux")]
 pub use preflight::{Facilities, preflight};
+pub use profile::Profile;
 pub use report::{CapturedStream, CgroupReport, CollectedFile, CollectedOutput, Enforced, Exit, Outcome, Usage};
-pub use spec::{Cancel, Limits, Mount, Profile, Spec};
+pub use spec::{Cancel, Limits, Mount, Spec};
+#[cfg(target_os = "linux")]
+pub use system::{SYSTEM_PATH, SystemView, system_view};

@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use crate::cgroup::{self, Cgroup, Place};
 use crate::error::{Missing, SandboxError, Unsupported};
-use crate::spec::{Limits, Profile};
-use crate::{landlock, launch, seccomp, syscall};
+use crate::profile::{Network, Profile};
+use crate::spec::Limits;
+use crate::{launch, seccomp, syscall};
 
 /// `mount_setattr` is the newest call the sandbox cannot do without.
 const KERNEL_MIN: (u32, u32) = (5, 12);
@@ -34,6 +35,7 @@ pub struct Facilities {
 
 /// Looks for everything the profile needs.
 pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
+    is_built(profile)?;
     let mut missing = Vec::new();
     let mut lack = |what: String, hint: &str| missing.push(Missing { what, hint: hint.to_owned() });
     let kernel = kernel();
@@ -41,7 +43,7 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
         lack(format!("Linux {}.{} (this is {kernel})", KERNEL_MIN.0, KERNEL_MIN.1), "update the kernel");
     }
     let landlock_abi = syscall::landlock_abi();
-    let wanted = landlock::abi_min(profile);
+    let wanted = profile.layers().landlock_abi_min;
     if landlock_abi < wanted {
         lack(
             format!("Landlock version {wanted} (this kernel has {landlock_abi})"),
@@ -52,10 +54,10 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
         lack("system call filters".into(), "boot a kernel with CONFIG_SECCOMP_FILTER");
     }
     let mut cgroup_version = None;
-    if profile != Profile::Landlock {
+    if profile.layers().namespaces {
         missing.append(&mut lacking_namespaces(profile));
     }
-    if profile.wants_cgroup() {
+    if profile.demands_cgroup() {
         match try_cgroup() {
             Ok(version) => cgroup_version = Some(version),
             Err(why) => missing.append(&mut no_cgroup(profile, &why).missing),
@@ -66,6 +68,20 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
         return Ok(Facilities { kernel, landlock_abi, cgroup_version, root });
     }
     Err(Unsupported { profile, missing })
+}
+
+/// Refuses the rows of the table that nothing enforces in this release.
+pub(crate) fn is_built(profile: Profile) -> Result<(), Unsupported> {
+    let (what, hint) = match profile {
+        Profile::Strict | Profile::NoCgroup | Profile::Provision | Profile::ProvisionNoCgroup => return Ok(()),
+        Profile::Landlock => (
+            "running steps without namespaces is not built yet (mounts cannot be placed without them)",
+            "use `--profile strict` or `--profile no-cgroup`",
+        ),
+        Profile::Network => ("a way out to declared hosts is not built yet", "use `--profile strict`, which has no network"),
+        Profile::Gpu => ("declared devices are not built yet", "use `--profile strict`"),
+    };
+    Err(Unsupported::one(profile, what, hint))
 }
 
 /// Kernel release.
@@ -81,7 +97,7 @@ fn version(release: &str) -> (u32, u32) {
 /// The namespaces of a profile that begin with the process; cgroup and time follow in pid 1.
 pub(crate) fn namespaces(profile: Profile) -> c_int {
     let all = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    if profile.wants_empty_network() { all | libc::CLONE_NEWNET } else { all }
+    if profile.layers().network == Network::Host { all } else { all | libc::CLONE_NEWNET }
 }
 
 /// Settings first, since they explain; then the attempt.

@@ -9,7 +9,7 @@ use std::fs::File;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CollectError;
-use crate::spec::Profile;
+use crate::profile::Profile;
 
 /// How the step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,9 @@ pub struct Enforced {
     pub kernel: String,
     /// What this run could not stop.
     pub gaps: Vec<String>,
+    /// Numbers of the attacks ([`crate::threats::THREATS`]) it could not stop. Reports of earlier releases lack them.
+    #[serde(default)]
+    pub not_stopped: Vec<u8>,
 }
 
 /// What it cost.

@@ -5,16 +5,13 @@
 //! **Invariant:** a path of a spec is absolute, has no `.` or `..` component and never names a place the sandbox owns.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::os::fd::OwnedFd;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::SandboxError;
+use crate::profile::Profile;
 
 /// The most mounts of one sandbox.
 const MOUNTS_MAX: usize = 4096;
@@ -22,78 +19,6 @@ const MOUNTS_MAX: usize = 4096;
 const TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The longest path of a spec.
 const PATH_BYTES_MAX: usize = 4000;
-
-/// How tightly a step is confined. See `docs/src/concepts/sandbox.md`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Profile {
-    /// Namespaces, private root, empty network, Landlock, seccomp, cgroup limits.
-    Strict,
-    /// Strict without cgroups: memory and processor limits become per-process or vanish, which is reported.
-    NoCgroup,
-    /// No namespaces at all: Landlock, seccomp and resource limits. Weakest.
-    Landlock,
-    /// Strict with the network of the host, for provisioning alone.
-    Provision,
-    /// No-cgroup with the network of the host, for provisioning alone.
-    ProvisionNoCgroup,
-}
-
-/// All of them.
-const PROFILES: [Profile; 5] = [Profile::Strict, Profile::NoCgroup, Profile::Landlock, Profile::Provision, Profile::ProvisionNoCgroup];
-
-impl Profile {
-    /// The name used on the command line and in reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::NoCgroup => "no-cgroup",
-            Self::Landlock => "landlock",
-            Self::Provision => "provision",
-            Self::ProvisionNoCgroup => "provision-no-cgroup",
-        }
-    }
-
-    /// The profile that downloads an environment for steps of this one: as tight, but for the network.
-    #[must_use]
-    pub fn for_provisioning(self) -> Self {
-        match self {
-            Self::Strict | Self::Provision => Self::Provision,
-            Self::NoCgroup | Self::Landlock | Self::ProvisionNoCgroup => Self::ProvisionNoCgroup,
-        }
-    }
-
-    /// Whether a step may run under it; provisioning has the network of the host, which no step gets.
-    #[must_use]
-    pub fn is_for_steps(self) -> bool {
-        matches!(self, Self::Strict | Self::NoCgroup | Self::Landlock)
-    }
-
-    pub(crate) fn wants_cgroup(self) -> bool {
-        matches!(self, Self::Strict | Self::Provision)
-    }
-
-    pub(crate) fn wants_empty_network(self) -> bool {
-        matches!(self, Self::Strict | Self::NoCgroup)
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
-    }
-}
-
-impl FromStr for Profile {
-    type Err = SandboxError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        PROFILES.into_iter().find(|profile| profile.name() == text).ok_or_else(|| {
-            let known = PROFILES.map(Self::name).join(", ");
-            SandboxError::Spec { what: format!("there is no profile `{text}` ({known})") }
-        })
-    }
-}
 
 /// A file or folder shown to the step, read-only, by descriptor.
 #[derive(Debug)]
@@ -288,26 +213,6 @@ impl Cancel {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn profiles_read_what_they_write() {
-        for profile in PROFILES {
-            assert_eq!(profile.to_string().parse::<Profile>().unwrap(), profile);
-            assert_eq!(serde_json::to_string(&profile).unwrap(), format!("\"{profile}\""));
-        }
-        assert!("Strict".parse::<Profile>().is_err());
-    }
-
-    /// Provisioning differs from its steps in the network alone, and no step may ask for it.
-    #[test]
-    fn provisioning_is_as_tight_as_its_steps() {
-        for profile in PROFILES {
-            let provisioning = profile.for_provisioning();
-            assert_eq!(provisioning.wants_cgroup(), profile.wants_cgroup(), "{profile}");
-            assert!(!provisioning.wants_empty_network() && !provisioning.is_for_steps(), "{profile}");
-            assert_eq!(profile.is_for_steps(), profile.for_provisioning() != profile, "{profile}");
-        }
-    }
 
     #[test]
     fn paths_that_could_escape_are_refused() {

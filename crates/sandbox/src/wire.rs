@@ -14,7 +14,7 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::spec::Profile;
+use crate::profile::Profile;
 
 /// Descriptors in one packet (the kernel's own bound is 253).
 const DESCRIPTORS_MAX: usize = 200;

@@ -15,6 +15,7 @@ pub(crate) mod policy;
 pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod sandbox;
 pub(crate) mod signer;
 pub(crate) mod store;
 pub(crate) mod trust;

@@ -22,6 +22,7 @@ mod keys;
 mod lock;
 mod ordinary;
 mod retries;
+mod sandbox;
 mod signer;
 mod spine;
 mod stop;

@@ -11,7 +11,7 @@ mod keys;
 mod secret;
 mod settings;
 mod step;
-mod units;
+pub mod units;
 mod values;
 mod yaml;
 

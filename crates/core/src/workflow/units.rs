@@ -4,7 +4,7 @@
 //! **Invariant:** a number without a unit is refused where a unit is meant; nothing overflows silently.
 
 /// Seconds in `text`: whole numbers with `s`, `m`, `h` or `d`, largest unit first (`1h30m`).
-pub(super) fn duration_s(text: &str) -> Option<u64> {
+pub fn duration_s(text: &str) -> Option<u64> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut smallest = u64::MAX;
@@ -29,7 +29,7 @@ pub(super) fn duration_s(text: &str) -> Option<u64> {
 }
 
 /// Bytes in `text`: a whole number with `B`, `kB`, `MB`, `GB`, `TB` (powers of 1000) or `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024).
-pub(super) fn size_bytes(text: &str) -> Option<u64> {
+pub fn size_bytes(text: &str) -> Option<u64> {
     let (number, unit) = leading_number(text)?;
     let factor: u64 = match unit.trim_start() {
         "B" => 1,
@@ -47,7 +47,7 @@ pub(super) fn size_bytes(text: &str) -> Option<u64> {
 }
 
 /// Thousandths of a processor in `text`: `2`, `0.5` or `500m`.
-pub(super) fn cpu_milli(text: &str) -> Option<u32> {
+pub fn cpu_milli(text: &str) -> Option<u32> {
     let (whole, rest) = leading_number(text)?;
     let milli = match rest {
         "" => whole.checked_mul(1_000)?,

@@ -1,0 +1,45 @@
+//! `seaworthy sandbox`: the sandbox as a tool.
+//!
+//! in: `argv`; out: [`Sandbox`]. **Invariant:** values are read where they are used, so that a bad one ends with the sandbox' own exit code.
+
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Sandbox {
+    /// Run a command confined: its output and exit code are this command's own
+    #[command(
+        after_help = "Examples:\n  seaworthy sandbox run -- python3 -c 'print(1)'\n  seaworthy sandbox run --ro data/:/in/data --rw results/:/out/results -- sh -c 'sort /in/data/x > /out/results/x'\n  seaworthy sandbox run --memory 512MiB --processes 16 --timeout 30 -- make -C /in/src\n\nExit codes: the command's own · 124 time is over · 125 the sandbox could not be set up, or what was left in /out cannot be taken · 126, 127 the command cannot be executed, was not found · 128+N signal N ended it · 137 killed for want of memory"
+    )]
+    Run(Isolated),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Isolated {
+    /// How tightly: strict, or no-cgroup (see `sandbox explain`)
+    #[arg(long, value_name = "NAME", default_value = "strict")]
+    pub(crate) profile: String,
+    /// Show a file or folder of the host, read-only; below /in nothing can be executed; without a place: /in/<its name>
+    #[arg(long, value_name = "HOST[:PLACE]")]
+    pub(crate) ro: Vec<String>,
+    /// A writable folder, empty at first; the plain files in it are copied to HOST when the command has ended
+    #[arg(long, value_name = "HOST:/out/NAME")]
+    pub(crate) rw: Vec<String>,
+    /// A host that the command may reach (not in this release)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) egress: Vec<String>,
+    /// Memory of all its processes together, files in /out and /tmp included
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub(crate) memory: String,
+    /// Processes and threads at once
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) processes: u32,
+    /// Seconds until everything is killed, or a time like 10m
+    #[arg(long, value_name = "S", default_value = "1h")]
+    pub(crate) timeout: String,
+    /// OCI image to run it in, instead of the host's /usr (not in this release)
+    #[arg(long, value_name = "REF")]
+    pub(crate) image: Option<String>,
+    /// Command and arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<String>,
+}

@@ -1,0 +1,203 @@
+//! `seaworthy sandbox run`: any command, confined like a step.
+//!
+//! **Invariant:** standard output carries the command's bytes and nothing else; what is ours goes to standard error.
+//! **Invariant:** 125 means that the sandbox failed, never that the command did.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use seaworthy_core::limits;
+use seaworthy_core::workflow::units;
+use seaworthy_sandbox::{Cancel, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, system_view};
+
+use super::{NOT_SET_UP, outputs};
+use crate::arguments::Isolated;
+use crate::failure::Failure;
+use crate::render;
+
+/// A folder of the host that takes what the command leaves in `/out/<name>`.
+struct Writable {
+    name: String,
+    host: PathBuf,
+}
+
+pub(super) fn run(arguments: &Isolated) -> Result<u8, Failure> {
+    refuse_what_is_to_come(arguments)?;
+    let writable = arguments.rw.iter().map(|text| writable(text)).collect::<Result<Vec<_>, _>>()?;
+    let folders = writable.iter().map(|one| outputs::open(&one.host)).collect::<Result<Vec<_>, _>>()?;
+    let spec = specify(arguments, &writable)?;
+    let cancel = Cancel::new();
+    let switch = cancel.clone();
+    ctrlc::set_handler(move || switch.cancel()).map_err(|e| refused("cli/signal", e.to_string(), ""))?;
+    let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map(Some);
+    let sinks = own(&std::io::stdout()).and_then(|out| Ok([out, own(&std::io::stderr())?]));
+    let sinks = sinks.map_err(|e| refused("sandbox/setup", format!("standard output: {e}"), ""))?;
+    let outcome = seaworthy_sandbox::run_passing(spec, sinks, &cancel).map_err(|error| not_run(&error))?;
+    let code = exit_code(&outcome);
+    for (collected, folder) in outcome.outputs.map_err(|e| refused(e.code(), e.to_string(), e.hint()))?.into_iter().zip(&folders) {
+        outputs::copy(collected, folder)?;
+    }
+    Ok(code)
+}
+
+fn refused(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Failure {
+    Failure::new(NOT_SET_UP, code, message, hint)
+}
+
+fn unusable(message: String, hint: &str) -> Failure {
+    refused("cli/usage", message, hint)
+}
+
+/// Parsed already, so that scripts can be written; refused, so that none believes what is not there.
+fn refuse_what_is_to_come(arguments: &Isolated) -> Result<(), Failure> {
+    if let Some(host) = arguments.egress.first() {
+        let message = format!("`--egress {host}`: no command reaches the network in this release");
+        return Err(refused("sandbox/unsupported", message, "leave it out: the command then has an empty network"));
+    }
+    if let Some(image) = &arguments.image {
+        let message = format!("`--image {image}`: commands run on the host's /usr in this release");
+        return Err(refused("sandbox/unsupported", message, "leave it out, or show an unpacked tree with --ro"));
+    }
+    Ok(())
+}
+
+fn specify(arguments: &Isolated, writable: &[Writable]) -> Result<Spec, Failure> {
+    let profile = profile(&arguments.profile)?;
+    let view = system_view();
+    let mut mounts = Vec::new();
+    for path in &view.mounts {
+        mounts.push(mount(path, path.to_string_lossy().into_owned(), true)?);
+    }
+    for text in &arguments.ro {
+        let (host, place) = shown(text)?;
+        // what lies in /in is data
+        let exec = place != "/in" && !place.starts_with("/in/");
+        mounts.push(mount(&host, place, exec)?);
+    }
+    let environment = [
+        ("HOME", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("PATH", SYSTEM_PATH),
+        ("SEAWORTHY_INPUTS", "/in"),
+        ("SEAWORTHY_OUTPUTS", "/out"),
+        ("TMPDIR", "/tmp"),
+        ("TZ", "UTC"),
+        ("USER", "step"),
+    ];
+    Ok(Spec {
+        profile,
+        argv: arguments.command.clone(),
+        env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
+        workdir: "/tmp".to_owned(),
+        hostname: "sandbox".to_owned(),
+        mounts,
+        links: view.links,
+        texts: view.texts,
+        outputs: writable.iter().map(|one| one.name.clone()).collect(),
+        limits: limits_of(arguments)?,
+        capture: false,
+    })
+}
+
+/// The profiles of provisioning have the network of the host: nothing that a user names runs under them.
+fn profile(name: &str) -> Result<Profile, Failure> {
+    let known = name.parse().ok().filter(|profile: &Profile| profile.is_for_steps());
+    known.ok_or_else(|| {
+        unusable(format!("there is no profile `{name}` for commands"), "strict or no-cgroup; `seaworthy sandbox explain` tells of all")
+    })
+}
+
+fn limits_of(arguments: &Isolated) -> Result<Limits, Failure> {
+    let memory_bytes = units::size_bytes(&arguments.memory).filter(|bytes| *bytes > 0);
+    let memory_bytes =
+        memory_bytes.ok_or_else(|| unusable(format!("`--memory {}` is no size", arguments.memory), "for instance 512MiB or 4GiB"))?;
+    let seconds = arguments.timeout.parse().ok().or_else(|| units::duration_s(&arguments.timeout)).filter(|seconds| *seconds > 0);
+    let seconds =
+        seconds.ok_or_else(|| unusable(format!("`--timeout {}` is no time", arguments.timeout), "seconds, or for instance 10m"))?;
+    if arguments.processes == 0 {
+        return Err(unusable("`--processes 0` leaves none for the command".to_owned(), "at least 1"));
+    }
+    Ok(Limits {
+        memory_bytes,
+        cpu_milli: None,
+        processes: arguments.processes,
+        disk_bytes: limits::STEP_DISK_BYTES_DEFAULT.min(memory_bytes),
+        timeout: Duration::from_secs(seconds),
+        log_bytes: 0,
+        output_files: limits::OUTPUT_FILES_MAX,
+    })
+}
+
+/// `HOST:PLACE`, or `HOST` alone for `/in/<its name>`.
+fn shown(text: &str) -> Result<(PathBuf, String), Failure> {
+    if let Some((host, place)) = text.rsplit_once(":/").filter(|(host, _)| !host.is_empty()) {
+        return Ok((host.into(), format!("/{place}")));
+    }
+    let name = Path::new(text).canonicalize().ok().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+    let name = name.ok_or_else(|| unusable(format!("`--ro {text}` names nothing that is there"), "--ro HOST:/in/NAME"))?;
+    Ok((text.into(), format!("/in/{name}")))
+}
+
+fn writable(text: &str) -> Result<Writable, Failure> {
+    let parts = text.rsplit_once(":/out/").filter(|(host, name)| !host.is_empty() && !name.trim_end_matches('/').is_empty());
+    let (host, name) =
+        parts.ok_or_else(|| unusable(format!("`--rw {text}` is not HOST:/out/NAME"), "only folders below /out can be written to"))?;
+    Ok(Writable { name: name.trim_end_matches('/').to_owned(), host: host.into() })
+}
+
+/// Links are followed here, by the user who names them; the sandbox gets what they led to.
+fn mount(path: &Path, target: String, exec: bool) -> Result<Mount, Failure> {
+    let opened = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let source: OwnedFd =
+        opened.map_err(|e| refused("sandbox/setup", format!("`{}`: {}", path.display(), std::io::Error::from(e)), "name what is there"))?;
+    let target = if target.len() > 1 { target.trim_end_matches('/').to_owned() } else { target };
+    Ok(Mount { source, target, exec })
+}
+
+/// A command that is not there is the command's fault, as in any shell; all else is ours.
+fn not_run(error: &SandboxError) -> Failure {
+    let exit_code = match error {
+        SandboxError::Exec { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 127,
+        SandboxError::Exec { .. } => 126,
+        _ => NOT_SET_UP,
+    };
+    Failure::new(exit_code, error.code(), error.to_string(), error.hint())
+}
+
+/// As a shell would tell it. What the sandbox ended is said, since the command can no more.
+fn exit_code(outcome: &Outcome) -> u8 {
+    match outcome.exit {
+        Exit::Code(code) => u8::try_from(code).unwrap_or(u8::MAX),
+        Exit::Signal(signal) => u8::try_from(signal).ok().and_then(|signal| signal.checked_add(128)).unwrap_or(u8::MAX),
+        Exit::TimedOut => {
+            render::note("sandbox: time is over, everything was killed");
+            124
+        }
+        Exit::OutOfMemory => {
+            render::note("sandbox: killed for want of memory (--memory)");
+            137
+        }
+        Exit::Cancelled => 130,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_from_the_right() {
+        let (host, place) = shown("a:b:/in/x").unwrap();
+        assert_eq!((host.to_str().unwrap(), place.as_str()), ("a:b", "/in/x"));
+        assert_eq!(shown("/usr/").unwrap().1, "/in/usr");
+        assert!(shown("/nonexistent").is_err());
+        let one = writable("out:/out/a/").unwrap();
+        assert_eq!((one.host.to_str().unwrap(), one.name.as_str()), ("out", "a"));
+        for text in ["out", ":/out/a", "x:/in/a", "x:/out/", "x:/out"] {
+            assert!(writable(text).is_err(), "{text}");
+        }
+    }
+}
