@@ -10,13 +10,14 @@
 mod link;
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use seaworthy_core::digest::hex_decode;
-use seaworthy_core::envelope::{Bundle, PAYLOAD_TYPE, pae};
+use seaworthy_core::digest::{Digest, hex_decode};
+use seaworthy_core::envelope::{Bundle, PAYLOAD_TYPE, Statement, pae};
 use seaworthy_core::id::StepRunId;
 use seaworthy_core::limits::SIGNER_REQUEST_BYTES_MAX;
 use seaworthy_core::note::Checkpoint;
@@ -202,13 +203,18 @@ impl ProcessSigner {
 
     /// One answer that `read` accepts; a signer that is gone, or gives another one, is replaced.
     fn ask<T>(&self, request: &Request<'_>, read: impl Fn(Answer) -> Option<T>) -> Result<T, SignerError> {
+        self.ask_meanwhile(request, || (), read)
+    }
+
+    /// The same; `meanwhile` is done while the signer is at work.
+    fn ask_meanwhile<T>(&self, request: &Request<'_>, meanwhile: impl Fn(), read: impl Fn(Answer) -> Option<T>) -> Result<T, SignerError> {
         let frame = wire::frame(request).map_err(|_| SignerError::Answer)?;
         if frame.len() > SIGNER_REQUEST_BYTES_MAX {
             return Err(SignerError::TooLarge(frame.len()));
         }
         let mut last = SignerError::io(io::ErrorKind::NotConnected, "not tried");
         for _ in 0..TRIES_MAX {
-            let (answer, life) = self.exchange(&frame);
+            let (answer, life) = self.exchange(&frame, &meanwhile);
             // checked outside the lock: a signature takes longer to check than to make
             last = match answer.and_then(|answer| read(answer).ok_or(SignerError::Answer)) {
                 Err(SignerError::Answer) => {
@@ -225,10 +231,10 @@ impl ProcessSigner {
         Err(last)
     }
 
-    fn exchange(&self, frame: &[u8]) -> (Result<Answer, SignerError>, u64) {
+    fn exchange(&self, frame: &[u8], meanwhile: impl Fn()) -> (Result<Answer, SignerError>, u64) {
         let mut state = self.lock();
         let answer = self.ready(&mut state).and_then(|()| {
-            let answer = state.link.as_mut().ok_or(SignerError::Answer)?.exchange(frame);
+            let answer = state.link.as_mut().ok_or(SignerError::Answer)?.exchange(frame, meanwhile);
             if matches!(answer, Err(SignerError::Gone(_))) {
                 state.link = None;
             }
@@ -261,7 +267,7 @@ impl ProcessSigner {
         }
         if let Some((_, note)) = state.newest.as_ref().filter(|_| !link.reminded) {
             let frame = wire::frame(&Request::Remember { note: note.clone() }).map_err(|_| SignerError::Answer)?;
-            let Answer::Remembered {} = link.exchange(&frame)? else { return Err(SignerError::Answer) };
+            let Answer::Remembered {} = link.exchange(&frame, || ())? else { return Err(SignerError::Answer) };
             link.reminded = true;
         }
         state.link = Some(link);
@@ -291,14 +297,20 @@ impl ProcessSigner {
         let known = self.known(request.role)?;
         let step = request.step.map(StepRunId::to_string);
         let attest = Attest { role: request.role, step, statement: Cow::Borrowed(request.statement) };
-        let payload = request.statement.to_payload();
-        self.ask(&Request::Attest(attest), |answer| {
-            let Answer::Signed { signature, key_hint, pae: signed } = answer else { return None };
-            let bundle = Bundle { payload: payload.clone(), signature: hex_decode(&signature)?, key_hint, log_proof: None };
-            // the signer made its payload itself: it must be this one, and the signature must be this key's
-            let holds = known.key.verify(&pae(PAYLOAD_TYPE, &bundle.payload), &bundle.signature).is_ok();
-            (bundle.key_hint == known.hint && bundle.pae_digest() == signed && holds).then_some(bundle)
-        })
+        let made = OnceCell::new();
+        let own = || made.get_or_init(|| Own::of(request.statement));
+        self.ask_meanwhile(
+            &Request::Attest(attest),
+            || _ = own(),
+            |answer| {
+                let Answer::Signed { signature, key_hint, pae } = answer else { return None };
+                let Own { payload, signed, digest } = own();
+                let signature = hex_decode(&signature)?;
+                // the signer made its payload itself: it must be this one, and the signature must be this key's
+                let holds = key_hint == known.hint && pae == *digest && known.key.verify(signed, &signature).is_ok();
+                holds.then(|| Bundle { payload: payload.clone(), signature, key_hint, log_proof: None })
+            },
+        )
     }
 
     fn sign_checkpoint(&self, request: &CheckpointRequest) -> Result<String, SignerError> {
@@ -337,8 +349,25 @@ pub fn status_of(socket: &Path) -> Result<(Hello, Status), SignerError> {
     let mut link = Link::open(&SignerPlace::Service(socket.to_owned()))?;
     let hello = link.hello(false)?;
     let asked = wire::frame(&Request::Status {}).map_err(|_| SignerError::Answer)?;
-    let Answer::Status(status) = link.exchange(&asked)? else { return Err(SignerError::Answer) };
+    let Answer::Status(status) = link.exchange(&asked, || ())? else { return Err(SignerError::Answer) };
     Ok((hello, status))
+}
+
+/// What this process makes of a statement itself.
+struct Own {
+    payload: Vec<u8>,
+    /// Its pre-authentication encoding: what is signed.
+    signed: Vec<u8>,
+    digest: Digest,
+}
+
+impl Own {
+    fn of(statement: &Statement) -> Self {
+        let payload = statement.to_payload();
+        let signed = pae(PAYLOAD_TYPE, &payload);
+        let digest = Digest::of(&signed);
+        Self { payload, signed, digest }
+    }
 }
 
 impl Signer for ProcessSigner {

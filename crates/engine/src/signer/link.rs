@@ -91,7 +91,7 @@ impl Link {
     /// Asks who it is. What a program says of itself instead, when it could not start, counts as if this process said it.
     pub(super) fn hello(&mut self, patient: bool) -> Result<Hello, SignerError> {
         let asked = wire::frame(&Request::Hello {}).map_err(|_| SignerError::Answer)?;
-        match self.exchange_within(&asked, (!patient).then_some(ANSWER_TIME_MAX))? {
+        match self.exchange_within(&asked, (!patient).then_some(ANSWER_TIME_MAX), || ())? {
             Answer::Hello(hello) => Ok(hello),
             Answer::Failed { code, message, hint, exit_code } if self.child.is_some() => {
                 let exit_code = if matches!(exit_code, 2..=4) { exit_code } else { super::INTERNAL };
@@ -101,17 +101,19 @@ impl Link {
         }
     }
 
-    pub(super) fn exchange(&mut self, frame: &[u8]) -> Result<Answer, SignerError> {
-        match self.exchange_within(frame, Some(ANSWER_TIME_MAX))? {
+    /// The answer to `frame`. What is done `meanwhile` costs the asker no time.
+    pub(super) fn exchange(&mut self, frame: &[u8], meanwhile: impl FnOnce()) -> Result<Answer, SignerError> {
+        match self.exchange_within(frame, Some(ANSWER_TIME_MAX), meanwhile)? {
             Answer::Refused { code, message } => Err(SignerError::Refused { code: words(&code), message: words(&message) }),
             answer => Ok(answer),
         }
     }
 
-    fn exchange_within(&mut self, frame: &[u8], limit: Option<Duration>) -> Result<Answer, SignerError> {
+    fn exchange_within(&mut self, frame: &[u8], limit: Option<Duration>, meanwhile: impl FnOnce()) -> Result<Answer, SignerError> {
         let end = limit.map(|limit| Instant::now() + limit);
         // a signer that failed to start has answered before it was asked, and reads no more
         let sent = self.send(frame, end);
+        meanwhile();
         let mut head = [0; HEAD_BYTES];
         self.receive(&mut head, end)?;
         let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);

@@ -100,10 +100,7 @@ impl SignerService {
     /// Answers the content of one frame, to a peer from which this signer is kept apart like this.
     pub fn answer(&mut self, content: &[u8], isolation: &SignerIsolation) -> Answer {
         // of its own keys it speaks itself
-        let isolation = &match self.signer.key_hints() {
-            Ok(keys) => SignerIsolation { keys, ..isolation.clone() },
-            Err(why) => return self.refuse(&why.into()),
-        };
+        let isolation = &SignerIsolation { keys: self.signer.key_hints(), ..isolation.clone() };
         let answered = read::<Request<'_>>(content).map_err(ServiceRefusal::Request).and_then(|request| match request {
             Request::Hello {} => self.hello(isolation),
             Request::Attest(attest) => self.attest(&attest, isolation),

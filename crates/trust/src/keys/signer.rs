@@ -109,17 +109,21 @@ impl SignError {
 pub struct LocalSigner {
     origin: String,
     runner_id: PrincipalId,
-    user: Option<PrivateKey>,
-    runner: Option<PrivateKey>,
-    log: Option<PrivateKey>,
-    root: Option<PrivateKey>,
+    keys: BTreeMap<KeyRole, Held>,
+}
+
+/// A private key, and how bundles name it.
+#[derive(Debug)]
+struct Held {
+    key: PrivateKey,
+    hint: String,
 }
 
 impl LocalSigner {
     /// A signer without keys, for the log of `origin` and the runner of this SPIFFE id.
     #[must_use]
     pub fn new(origin: impl Into<String>, runner_id: PrincipalId) -> Self {
-        Self { origin: origin.into(), runner_id, user: None, runner: None, log: None, root: None }
+        Self { origin: origin.into(), runner_id, keys: BTreeMap::new() }
     }
 
     /// Adds the key of `role`.
@@ -128,27 +132,13 @@ impl LocalSigner {
         if key.public().algorithm() != want {
             return Err(KeyError::Algorithm { role, want });
         }
-        *self.slot(role) = Some(key);
+        let hint = key.public().hint()?;
+        self.keys.insert(role, Held { key, hint });
         Ok(self)
     }
 
-    const fn slot(&mut self, role: KeyRole) -> &mut Option<PrivateKey> {
-        match role {
-            KeyRole::User => &mut self.user,
-            KeyRole::Runner => &mut self.runner,
-            KeyRole::Log => &mut self.log,
-            KeyRole::Root => &mut self.root,
-        }
-    }
-
-    fn key(&self, role: KeyRole) -> Result<&PrivateKey, SignError> {
-        let key = match role {
-            KeyRole::User => &self.user,
-            KeyRole::Runner => &self.runner,
-            KeyRole::Log => &self.log,
-            KeyRole::Root => &self.root,
-        };
-        key.as_ref().ok_or(SignError::NoKey(role))
+    fn held(&self, role: KeyRole) -> Result<&Held, SignError> {
+        self.keys.get(&role).ok_or(SignError::NoKey(role))
     }
 
     /// Signs a statement if the policy lets this role. The keys are in the asking process, so no statement may say otherwise.
@@ -169,7 +159,7 @@ impl LocalSigner {
         }
         well_formed(statement)?;
         self.check_claim(role, statement, step, isolation)?;
-        seal(self.key(role)?, statement.to_payload())
+        seal(self.held(role)?, statement.to_payload())
     }
 
     /// Signs the manifest of a folder without building its statement as a value tree.
@@ -183,7 +173,7 @@ impl LocalSigner {
         if !may_sign(role, MANIFEST) {
             return Err(SignError::Role { role, predicate_type: MANIFEST.to_owned() });
         }
-        seal(self.key(role)?, attestation::manifest::payload(name, manifest, of)?)
+        seal(self.held(role)?, attestation::manifest::payload(name, manifest, of)?)
     }
 
     fn check_claim(
@@ -240,15 +230,13 @@ impl LocalSigner {
     }
 
     /// Hints of the keys that are here.
-    pub(super) fn key_hints(&self) -> Result<BTreeMap<KeyRole, String>, SignError> {
-        let roles = [KeyRole::User, KeyRole::Runner, KeyRole::Log, KeyRole::Root];
-        let held = roles.into_iter().filter_map(|role| Some((role, self.key(role).ok()?)));
-        held.map(|(role, key)| Ok((role, key.public().hint()?))).collect()
+    pub(super) fn key_hints(&self) -> BTreeMap<KeyRole, String> {
+        self.keys.iter().map(|(role, held)| (*role, held.hint.clone())).collect()
     }
 
     /// Whether this signer's log key signed a note.
     pub fn signed_by_log(&self, note: &str) -> Result<bool, SignError> {
-        Ok(transparency::is_signed_by(note, &self.origin, &self.key(KeyRole::Log)?.public()))
+        Ok(transparency::is_signed_by(note, &self.origin, &self.held(KeyRole::Log)?.key.public()))
     }
 
     /// Signs a checkpoint of this signer's own log.
@@ -258,7 +246,7 @@ impl LocalSigner {
         }
         let (origin, extensions) = (request.origin.clone(), Vec::new());
         let checkpoint = Checkpoint { origin, size: request.size, root: request.root, extensions };
-        Ok(transparency::sign_note(&checkpoint.to_text(), &self.origin, self.key(KeyRole::Log)?)?)
+        Ok(transparency::sign_note(&checkpoint.to_text(), &self.origin, &self.held(KeyRole::Log)?.key)?)
     }
 }
 
@@ -279,12 +267,12 @@ fn well_formed(statement: &Statement) -> Result<(), ReadError> {
     Ok(())
 }
 
-fn seal(key: &PrivateKey, payload: Vec<u8>) -> Result<Bundle, SignError> {
+fn seal(held: &Held, payload: Vec<u8>) -> Result<Bundle, SignError> {
     if payload.is_empty() {
         return Err(SignError::Statement(attestation::ReadError::Malformed("there is nothing to sign".to_owned())));
     }
-    let signature = key.sign(&envelope::pae(PAYLOAD_TYPE, &payload))?;
-    Ok(Bundle { payload, signature, key_hint: key.public().hint()?, log_proof: None })
+    let signature = held.key.sign(&envelope::pae(PAYLOAD_TYPE, &payload))?;
+    Ok(Bundle { payload, signature, key_hint: held.hint.clone(), log_proof: None })
 }
 
 impl Signer for LocalSigner {
@@ -307,7 +295,7 @@ impl Signer for LocalSigner {
     }
 
     fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError> {
-        let read = || Ok::<_, SignError>(self.key(role)?.public().to_der()?);
+        let read = || Ok::<_, SignError>(self.held(role)?.key.public().to_der()?);
         read().map_err(|cause| PortError::new("read a public key", format!("{} ({})", cause, cause.code())))
     }
 }

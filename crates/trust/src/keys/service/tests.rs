@@ -28,7 +28,7 @@ fn isolation() -> SignerIsolation {
 
 /// What the service says of itself: of its keys it speaks itself, whatever whoever runs it has put in there.
 fn own_words(service: &SignerService) -> SignerIsolation {
-    SignerIsolation { keys: service.signer.key_hints().unwrap(), ..isolation() }
+    SignerIsolation { keys: service.signer.key_hints(), ..isolation() }
 }
 
 fn ask(service: &mut SignerService, request: &Request<'_>) -> Answer {
