@@ -9,6 +9,7 @@
 mod chain;
 mod confinement;
 mod folder;
+mod image;
 mod log;
 mod measure;
 mod overhead;
@@ -35,6 +36,7 @@ const GROUPS: &[(&str, bool, Group)] = &[
     ("rerun", true, chain::rerun),
     ("verify", true, verify::measure),
     ("signer", true, signer::measure),
+    ("image", true, image::measure),
     ("overhead", false, overhead::measure),
     ("confinement", false, confinement::measure),
     ("folder", false, folder::measure),

@@ -100,6 +100,12 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  seaworthy catalog rebuild")]
     #[command(subcommand)]
     Catalog(Catalog),
+    /// Add, list and show container images; no container engine is needed
+    #[command(
+        after_help = "Examples:\n  seaworthy image add ./preproc.tar --name secure_preproc:2026.06\n  seaworthy image add registry.example/team/preproc:2026.06\n  seaworthy image list"
+    )]
+    #[command(subcommand)]
+    Image(Image),
     /// The artifact store
     #[command(after_help = "Example:\n  seaworthy store gc --dry-run")]
     #[command(subcommand)]
@@ -257,6 +263,36 @@ pub(crate) enum Models {
     Show {
         /// NAME@VERSION or NAME@ALIAS
         reference: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Image {
+    /// Fetch an image, verify every byte of it against its digests, and unpack it
+    #[command(
+        after_help = "Examples:\n  seaworthy image add ./layout --name secure_preproc:2026.06      an OCI layout, in a folder\n  seaworthy image add ./saved.tar --tag preproc:1 --name p:1       what `docker save` or `skopeo copy` wrote\n  seaworthy image add registry.example/team/preproc:2026.06        from a registry\n  seaworthy image add registry.example/team/preproc:1 --credentials ~/.config/seaworthy/registry.json"
+    )]
+    Add {
+        /// Layout folder, archive (begins with `/`, `./` or `../`), or image of a registry with its host
+        source: String,
+        /// What to call it (default: the path, or the reference)
+        #[arg(long, value_name = "NAME:TAG")]
+        name: Option<String>,
+        /// Which of several images of a layout or archive
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+        /// File with `{"HOST": {"username": …, "password": …}}`, or what `docker login` writes; nobody else may read it
+        #[arg(long, value_name = "FILE")]
+        credentials: Option<PathBuf>,
+    },
+    /// The images of this user
+    #[command(after_help = "Example:\n  seaworthy image list --json")]
+    List,
+    /// One image: digests, layers, command, variables
+    #[command(after_help = "Examples:\n  seaworthy image show secure_preproc:2026.06\n  seaworthy image show sha256:… --json")]
+    Show {
+        /// Name, or digest of its manifest (`sha256:…`)
+        name: String,
     },
 }
 

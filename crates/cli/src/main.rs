@@ -60,6 +60,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<u8, Failure> {
         Command::Policy(command) => commands::policy::run(settings, &command),
         Command::Keys(command) => commands::keys::run(settings, &command),
         Command::Catalog(command) => commands::catalog::run(settings, &command),
+        Command::Image(command) => commands::image::run(settings, &command),
         Command::Store(command) => commands::store::run(settings, &command),
         Command::Sandbox(command) => commands::sandbox::run(settings, &command),
         Command::Signer(arguments) => commands::signer::run(settings, &arguments),

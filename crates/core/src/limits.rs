@@ -72,3 +72,23 @@ pub const JOURNAL_BYTES_LONG: u64 = 1024 * 1024;
 pub const JOURNAL_BODIES_A_STEP_MAX: usize = 4;
 /// Finished bodies of all steps that it still knows: one of each step of the largest workflow.
 pub const JOURNAL_BODIES_MAX: usize = STEPS_MAX;
+/// Bytes of an image's index, manifest or configuration.
+pub const IMAGE_DOCUMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Layers of one image.
+pub const IMAGE_LAYERS_MAX: usize = 512;
+/// Bytes of one layer as it is kept.
+pub const IMAGE_LAYER_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+/// Bytes that a layer may unpack to, for each of its own, beyond [`IMAGE_BOMB_FLOOR_BYTES`].
+pub const IMAGE_RATIO_MAX: u64 = 100;
+/// Unpacked bytes of a layer below which the ratio is not looked at.
+pub const IMAGE_BOMB_FLOOR_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of all files of an image, as its layers bring them.
+pub const IMAGE_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Entries of all layers of an image together.
+pub const IMAGE_ENTRIES_MAX: usize = 1_000_000;
+/// Bytes of a path in an image.
+pub const IMAGE_PATH_BYTES_MAX: usize = 4_000;
+/// Bytes of one name in such a path.
+pub const IMAGE_NAME_BYTES_MAX: usize = 255;
+/// Folders within folders of an image.
+pub const IMAGE_DEPTH_MAX: usize = 60;

@@ -162,8 +162,8 @@ pub fn find(engine: &Engine, files: &PlanFiles<'_>, lock: &Lock) -> Result<Found
         if let Some(name) = &step.policy_gate {
             add_gate(&place, &mut found, name.as_str(), lock)?;
         }
-        if step.run.is_some() {
-            add_environment(engine, &mut found, files.workspace, step.container.as_deref())?;
+        if step.run.is_some() || runs_a_program(step.kind) {
+            add_environment(engine, &mut found, files.workspace, step.container.as_deref(), lock)?;
         }
     }
     Ok(found)
@@ -322,7 +322,18 @@ pub fn read_gate_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Engi
     Ok(files)
 }
 
-fn add_environment(engine: &Engine, found: &mut FoundPins, workspace: &Workspace, container: Option<&str>) -> Result<(), EngineError> {
+/// Such a step that says no command runs the one of its image.
+pub(crate) fn runs_a_program(kind: StepKind) -> bool {
+    matches!(kind, StepKind::Transform | StepKind::Train)
+}
+
+fn add_environment(
+    engine: &Engine,
+    found: &mut FoundPins,
+    workspace: &Workspace,
+    container: Option<&str>,
+    lock: &Lock,
+) -> Result<(), EngineError> {
     let name = container.unwrap_or("host");
     if found.environments.contains_key(name) {
         return Ok(());
@@ -331,6 +342,7 @@ fn add_environment(engine: &Engine, found: &mut FoundPins, workspace: &Workspace
     let environment = runtime::resolve(
         name,
         workspace.environments.get(name),
+        lock.pins.get(&format!("environment:{name}")).map(|pin| pin.digest),
         &engine_settings.workspace_dir,
         &engine.artifacts,
         &engine_settings.environments,

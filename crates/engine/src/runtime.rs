@@ -1,7 +1,7 @@
-//! What `container:` stands for: a locked Python environment, or the curated host closure; resolved once a run.
+//! What `container:` stands for: a locked Python environment, an OCI image, or the curated host closure; resolved once a run.
 //!
 //! in: a name and the settings' table; out: [`Resolved`]: a digest for the pin, descriptors for provenance, mounts for the sandbox.
-//! **Invariant:** what a step sees is what the digest covers. OCI images are refused until the release that unpacks them.
+//! **Invariant:** what a step sees is what the digest covers.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,8 @@ use crate::environment::{
     Setting,
 };
 use crate::error::EngineError;
+
+mod image;
 
 /// How environments are found and built.
 #[derive(Clone, Debug)]
@@ -54,6 +56,7 @@ pub struct Resolved {
 #[derive(Debug)]
 enum Kind {
     Python(Box<LockedPython>),
+    Image(Box<image::ImageRoot>),
     Host(Box<HostClosure>),
 }
 
@@ -137,10 +140,12 @@ impl LockedPython {
     }
 }
 
-/// Resolves `name` through the settings' table of environments.
+/// Resolves `name` through the settings' table of environments. An image that is not here is fetched by the digest that the lock pins, if
+/// it pins one: a run never follows a tag that moved.
 pub fn resolve(
     name: &str,
     source: Option<&EnvironmentSource>,
+    pinned: Option<Digest>,
     workspace_dir: &Path,
     artifacts: &Artifacts,
     settings: &EnvironmentSettings,
@@ -149,9 +154,9 @@ pub fn resolve(
         Some(EnvironmentSource::Python(lock)) => python(workspace_dir, lock, artifacts, settings),
         Some(EnvironmentSource::Host) => host(artifacts, settings),
         None if name == "host" => host(artifacts, settings),
-        Some(EnvironmentSource::Oci(image)) => {
-            let message = format!("container `{name}` is the OCI image `{image}`, which this release cannot run");
-            Err(EngineError::configuration("environment/oci", message, "use a locked Python environment or `host`"))
+        Some(EnvironmentSource::Oci(reference)) => {
+            let image = image::ImageRoot::find(reference, pinned, workspace_dir, artifacts, settings)?;
+            Ok(Resolved { digest: image.digest(), from: reference.clone(), kind: Kind::Image(Box::new(image)) })
         }
         None => {
             let message = format!("nothing says what container `{name}` is");
@@ -246,6 +251,7 @@ impl Resolved {
                 }
                 descriptor
             }
+            Kind::Image(image) => image.descriptor(),
             Kind::Host(host) => subject("environment", &host.artifact),
         };
         descriptor.annotations.insert("environment".to_owned(), json!(self.digest.hex()));
@@ -263,6 +269,7 @@ impl Resolved {
     ) -> Result<Setting, EngineError> {
         match &self.kind {
             Kind::Host(host) => host.setting(settings.places()).map_err(|e| failed(&e)),
+            Kind::Image(image) => image.setting(tell),
             Kind::Python(python) => {
                 python.shown.store(true, Ordering::SeqCst);
                 let mut ready = python.ready();
@@ -286,6 +293,7 @@ impl Resolved {
     /// Refuses what a step made if the copies that it was shown are not what was hashed: somebody changed the cache while it ran.
     pub fn check_files(&self) -> Result<(), EngineError> {
         let checked = match &self.kind {
+            Kind::Image(image) => return image.check(),
             Kind::Host(host) => host.ready().as_ref().ok_or_else(never_shown)?.check(),
             Kind::Python(python) => python.ready().as_ref().ok_or_else(never_shown)?.host.check(),
         };

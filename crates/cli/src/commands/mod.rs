@@ -3,6 +3,7 @@
 pub(crate) mod attest;
 pub(crate) mod catalog;
 pub(crate) mod demo;
+pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod lineage;

@@ -17,6 +17,7 @@ mod crash;
 mod example;
 mod flips;
 mod gates;
+mod image;
 mod journal;
 mod keys;
 mod lock;

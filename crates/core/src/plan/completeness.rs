@@ -35,7 +35,7 @@ fn missing(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     let needed: &[(&str, bool, &str)] = match step.kind {
         StepKind::Ingest => &[("source", step.source.is_some(), "./data/")],
         StepKind::Transform | StepKind::Train => &[
-            ("run", step.run.is_some(), "[python, script.py]"),
+            ("run", step.run.is_some() || has_image(scope, step), "[python, script.py]"),
             (
                 "outputs",
                 !step.outputs.is_empty(),
@@ -58,6 +58,12 @@ fn missing(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     }
 }
 
+/// An image may bring its own command.
+fn has_image(scope: &Scope<'_>, step: &Step) -> bool {
+    let container = step.container.as_deref();
+    container.is_some_and(|name| matches!(scope.workspace.environment_source(Some(name)), Some(EnvironmentSource::Oci(_))))
+}
+
 /// Remote sources must be mapped to a folder.
 fn source(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     let Some(source) = step.source.as_deref().filter(|source| source.contains("://")) else {
@@ -77,16 +83,10 @@ fn source(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     }
 }
 
-/// `container:` must be a locked environment.
+/// `container:` must be an environment of the settings.
 fn environment(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     let Some(container) = step.container.as_deref() else { return };
     match scope.workspace.environment_source(Some(container)) {
-        Some(EnvironmentSource::Oci(reference)) => {
-            let message =
-                format!("the environment {} is the OCI image {}; this release cannot run images", quoted(container), quoted(reference));
-            let hint = "use `{python: envs/NAME/requirements.lock}` or `host`; images come with *Confinement*";
-            faults.push(scope.fault("workflow/unsupported", &step.name, "container", message, hint));
-        }
         Some(_) => {}
         None => {
             let hint = match did_you_mean(container, scope.workspace.environments.keys().map(String::as_str)) {

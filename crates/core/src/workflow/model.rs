@@ -85,7 +85,7 @@ pub enum EnvironmentSource {
     Python(String),
     /// The curated host closure.
     Host,
-    /// An OCI image reference (refused by this release at plan time).
+    /// An OCI image: a path below the workspace, a name that `image add` gave, or an image of a registry with its host.
     Oci(String),
 }
 

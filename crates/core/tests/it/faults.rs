@@ -78,7 +78,6 @@ const CASES: &[Case] = &[
     case("\"s3://data-lake/\"", "data-lake", "workflow/value", "data-lake", "prefix"),
     case("\"s3://data-lake/\": ./data/", "\"s3://data-lake/\": https://minio/data", "workflow/unsupported", "s3://data-lake/raw/", "no folder"),
     case("\"s3://data-lake/\": ./data/", "\"s3://other/\": ./data/", "plan/unmapped-source", "s3://data-lake/raw/", "sources"),
-    case("{python: envs/train/requirements.lock}", "{oci: ghcr.io/x/y}", "workflow/unsupported", "ml_training:2026.06", "images"),
     case("{python: envs/train/requirements.lock}", "{pyton: envs/train/requirements.lock}", "workflow/unknown-key", "pyton", "did you mean `python`?"),
     case("{python: envs/train/requirements.lock}", "{python: ../requirements.lock}", "workflow/path", "../", "below the workspace"),
     case("\"ml_training:2026.06\": {", "\"ml_trainig:2026.06\": {", "plan/unknown-environment", "ml_training:2026.06", "did you mean `ml_trainig:2026.06`?"),

@@ -79,7 +79,7 @@ impl Bytecode {
 
     /// The sandbox of the compiler: no network, no inputs, no code of a step, no keys; of what it sees it imports the standard library alone.
     pub fn spec(environment: &Environment, profile: Profile) -> Result<Spec, EnvironmentError> {
-        let Setting { mut mounts, links, mut env } = interpreter_setting(&environment.interpreter, &environment.host)?;
+        let Setting { mut mounts, links, mut env, .. } = interpreter_setting(&environment.interpreter, &environment.host)?;
         let source = environment.folder.try_clone().map_err(EnvironmentError::io("open", "the unpacked environment"))?;
         mounts.push(Mount { source, target: PACKAGES.to_owned(), exec: false });
         env.insert("PYTHONPYCACHEPREFIX".to_owned(), format!("/out/{OUTPUT}"));

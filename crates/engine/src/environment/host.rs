@@ -71,7 +71,7 @@ impl HostFiles {
 
     /// How a sandbox shows the host's part of a Python environment; looks whether anybody touched the copy.
     pub fn setting(&self) -> Result<Setting, EnvironmentError> {
-        Ok(Setting { mounts: self.mounts()?, links: Vec::new(), env: variables() })
+        Ok(Setting { mounts: self.mounts()?, env: variables(), ..Setting::default() })
     }
 
     /// Whether what was shown still is what was hashed.

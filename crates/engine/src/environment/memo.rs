@@ -113,7 +113,7 @@ fn remember(memo_dir: &Path, place: &Path, digest: &Digest) -> Result<(), Enviro
     remember_bytes(memo_dir, place, format!("{digest}\n").as_bytes())
 }
 
-fn remember_bytes(memo_dir: &Path, place: &Path, bytes: &[u8]) -> Result<(), EnvironmentError> {
+pub(super) fn remember_bytes(memo_dir: &Path, place: &Path, bytes: &[u8]) -> Result<(), EnvironmentError> {
     make_private(memo_dir)?;
     let new = memo_dir.join(format!("new-{}", random_name(memo_dir)?));
     let mut file =

@@ -12,6 +12,7 @@ mod digest;
 mod error;
 mod host;
 mod host_tree;
+pub mod image;
 mod interpreter;
 mod memo;
 mod provision;

@@ -257,7 +257,7 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
     let pip = interpreter.bundled_pip().ok_or_else(|| EnvironmentError::Interpreter {
         tried: vec![format!("`{}`: it has no pip of its own (ensurepip); on Debian install python3-pip-whl", interpreter.path.display())],
     })?;
-    let Setting { mut mounts, links, mut env } = interpreter_setting(interpreter, &with.host_files()?)?;
+    let Setting { mut mounts, links, mut env, .. } = interpreter_setting(interpreter, &with.host_files()?)?;
     mounts.push(folder_mount(&lock.path, LOCK_FOLDER, false)?);
     let mut inside = pip.clone();
     if !pip.starts_with(&interpreter.stdlib) {

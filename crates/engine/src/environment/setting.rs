@@ -30,6 +30,10 @@ pub struct Setting {
     pub links: Vec<(String, String)>,
     /// Variables.
     pub env: BTreeMap<String, String>,
+    /// The working folder that an image asks for.
+    pub workdir: Option<String>,
+    /// What an image runs if the step does not say; empty if it does not say either.
+    pub command: Vec<String>,
 }
 
 impl Environment {

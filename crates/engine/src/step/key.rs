@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::error::EngineError;
 use crate::inputs::VerifiedInput;
+use crate::pins::runs_a_program;
 use crate::run::RunContext;
 
 /// Layout version of the keys: raise it when a step kind starts doing something else with the same inputs.
@@ -39,7 +40,7 @@ pub(crate) fn of_step(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[Ver
     // nor does what is done when a body fails
     described.retries = None;
     let container = step.container.clone().unwrap_or_else(|| "host".to_owned());
-    let environment = if step.run.is_some() { pin(format!("environment:{container}")) } else { None };
+    let environment = if step.run.is_some() || runs_a_program(step.kind) { pin(format!("environment:{container}")) } else { None };
     let ingests = step.kind == StepKind::Ingest;
     let body = json!({
         "version": KEY_VERSION,

@@ -39,12 +39,8 @@ const WEIGHT_ENDINGS: [&str; 16] =
 
 pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Result<BodyOutcome<'a>, EngineError> {
     let step = &planned.step;
-    let argv = step.run.clone().ok_or_else(|| {
-        let message = format!("step `{}` has nothing to run", step.name);
-        EngineError::configuration("step/no-command", message, "give it `run: [python, script.py]` in seaworthy.yaml")
-    })?;
     let scratch = Scratch::new(context);
-    let spec = specify(context, planned, argv, &scratch)?;
+    let spec = specify(context, planned, &scratch)?;
     let cancel = &context.run.cancel;
     let outcome = seaworthy_sandbox::run(spec, cancel).map_err(|e| not_run(step, &e, cancel.is_cancelled()))?;
     let mut kept = BodyOutcome::new(context.batch()?);
@@ -60,22 +56,15 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
     Ok(kept)
 }
 
-fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, scratch: &Scratch<'_>) -> Result<Spec, EngineError> {
+fn specify(context: &BodyContext<'_>, planned: &PlannedStep, scratch: &Scratch<'_>) -> Result<Spec, EngineError> {
     let step = &planned.step;
     let environment = environment_of(context, step)?;
-    let mut env = BTreeMap::from([
-        ("HOME".to_owned(), "/tmp".to_owned()),
-        ("LANG".to_owned(), "C.UTF-8".to_owned()),
-        ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
-        ("SEAWORTHY_INPUTS".to_owned(), "/in".to_owned()),
-        ("SEAWORTHY_OUTPUTS".to_owned(), "/out".to_owned()),
-        ("SEAWORTHY_PARAMS".to_owned(), PARAMS.to_owned()),
-        ("TMPDIR".to_owned(), "/tmp".to_owned()),
-        ("TZ".to_owned(), "UTC".to_owned()),
-    ]);
     let tell = |what: &str| context.run.tell(context.id, StepState::Running, what);
     let setting = environment.setting(&context.engine.artifacts, &context.engine.settings.environments, &context.run.cancel, &tell)?;
-    env.extend(setting.env);
+    let argv = step.run.clone().or_else(|| Some(setting.command).filter(|command| !command.is_empty())).ok_or_else(|| {
+        let message = format!("step `{}` has nothing to run", step.name);
+        EngineError::configuration("step/no-command", message, "give it `run: [python, script.py]` in seaworthy.yaml")
+    })?;
     let mut mounts = setting.mounts;
     let mut names = BTreeSet::new();
     for input in context.inputs {
@@ -92,12 +81,12 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
             mounts.push(Mount { source: scratch.checkout(&artifact, "code")?, target: "/code".to_owned(), exec: true });
             "/code".to_owned()
         }
-        None => "/tmp".to_owned(),
+        None => setting.workdir.unwrap_or_else(|| "/tmp".to_owned()),
     };
     Ok(Spec {
         profile: context.engine.settings.profile,
         argv,
-        env,
+        env: variables(setting.env),
         workdir,
         hostname: "step".to_owned(),
         mounts,
@@ -107,6 +96,14 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, argv: Vec<String>, 
         limits: limits_of(step),
         capture: step.logging,
     })
+}
+
+/// An environment's variables over those of every step, but for what the product says.
+fn variables(environment: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = [("SEAWORTHY_INPUTS", "/in"), ("SEAWORTHY_OUTPUTS", "/out"), ("SEAWORTHY_PARAMS", PARAMS)];
+    let usual = [("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("PATH", "/usr/bin:/bin"), ("TMPDIR", "/tmp"), ("TZ", "UTC")];
+    let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+    usual.map(owned).into_iter().chain(environment).chain(ours.map(owned)).collect()
 }
 
 fn environment_of<'a>(context: &BodyContext<'a>, step: &Step) -> Result<&'a Resolved, EngineError> {

@@ -45,7 +45,7 @@ impl Place {
 
     fn resolved_in(&self, artifacts: &Artifacts) -> Resolved {
         let source = EnvironmentSource::Python("none.lock".to_owned());
-        runtime::resolve("py", Some(&source), &self.folder.0, artifacts, &self.settings).unwrap()
+        runtime::resolve("py", Some(&source), None, &self.folder.0, artifacts, &self.settings).unwrap()
     }
 
     /// What a step would be shown, and what was told of it.

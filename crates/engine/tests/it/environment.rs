@@ -102,7 +102,7 @@ pub(crate) fn run(setting: Setting, argv: &[&str]) -> Outcome {
         log_bytes: 1 << 16,
         output_files: 10,
     };
-    let Setting { mounts, links, env } = setting;
+    let Setting { mounts, links, env, .. } = setting;
     let profile = Profile::Strict;
     let argv = argv.iter().map(|text| (*text).to_owned()).collect();
     let spec = Spec {
@@ -222,7 +222,7 @@ fn mount(source: &Path, target: &str) -> seaworthy_sandbox::Mount {
 
 /// One step of the example as the engine runs it, by hand; its outputs are written below `to`.
 fn example_step(environment: &Environment, script: &str, input: (&str, &Path), outputs: &[&str], to: &Path) {
-    let Setting { mut mounts, links, mut env } = environment.setting().unwrap();
+    let Setting { mut mounts, links, mut env, .. } = environment.setting().unwrap();
     let params = to.join("params.json");
     write(&params, b"null\n");
     mounts.extend([mount(&example("src"), "/code"), mount(input.1, &format!("/in/{}", input.0)), mount(&params, "/params.json")]);

@@ -53,7 +53,7 @@ impl Host {
 /// What `sh -c 'echo good'` says.
 fn speak(mounts: Vec<Mount>) -> String {
     let env = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into();
-    let outcome = run(Setting { mounts, links: Vec::new(), env }, &["/bin/sh", "-c", "echo good"]);
+    let outcome = run(Setting { mounts, env, ..Setting::default() }, &["/bin/sh", "-c", "echo good"]);
     assert_eq!(outcome.exit, Exit::Code(0), "{}", said(&outcome));
     said(&outcome).trim().to_owned()
 }
@@ -211,7 +211,7 @@ fn wheels_touched_between_two_steps_are_hashed_again() {
     let settings = settings(&folder);
     let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
     let source = EnvironmentSource::Python("none.lock".to_owned());
-    let resolved = runtime::resolve("py", Some(&source), &folder.0, &artifacts, &settings).unwrap();
+    let resolved = runtime::resolve("py", Some(&source), None, &folder.0, &artifacts, &settings).unwrap();
     let setting = || resolved.setting(&artifacts, &settings, &Cancel::new(), &|_| {});
     let import = |setting: Setting| said(&run(setting, &["python", "-c", "import evil"]));
     assert!(import(setting().unwrap()).contains("No module named 'evil'"));

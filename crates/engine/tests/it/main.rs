@@ -13,4 +13,7 @@ mod example_data;
 mod example_gates;
 mod example_workflow;
 mod host_tree;
+mod image_attacks;
+mod image_maker;
+mod image_registry;
 mod signer;

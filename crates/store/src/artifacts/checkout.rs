@@ -4,12 +4,14 @@
 //! **Invariant:** every file was hashed through a descriptor, and what was linked is the inode that was hashed.
 
 use std::collections::BTreeSet;
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, linkat, mkdirat, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, linkat, mkdirat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use seaworthy_core::artifact::{Manifest, ManifestEntry};
 
@@ -133,17 +135,30 @@ fn empty(folder: &OwnedFd, path: &Path, depth: usize) -> Result<(), StoreError> 
         return Err(StoreError::TooLarge { what: format!("the depth of `{}` in folders", path.display()), limit: DEPTH_MAX as u64 });
     }
     fchmod(folder, Mode::RWXU).map_err(StoreError::os("set the mode of", path))?;
-    for name in folders::names(folder).map_err(StoreError::os("list", path))? {
-        let inner = path.join(&name);
-        let stat = statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW).map_err(StoreError::os("examine", &inner))?;
+    for name in names(folder).map_err(StoreError::os("list", path))? {
+        let inner = path.join(OsStr::from_bytes(name.to_bytes()));
+        let stat = statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(StoreError::os("examine", &inner))?;
         let flags = if FileType::from_raw_mode(stat.st_mode).is_dir() {
-            let opened = folders::folder_in(folder, &name).map_err(StoreError::os("open", &inner))?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = openat(folder, &name, flags, Mode::empty()).map_err(StoreError::os("open", &inner))?;
             empty(&opened, &inner, depth + 1)?;
             AtFlags::REMOVEDIR
         } else {
             AtFlags::empty()
         };
-        unlinkat(folder, &*name, flags).map_err(StoreError::os("remove", inner))?;
+        unlinkat(folder, &name, flags).map_err(StoreError::os("remove", inner))?;
     }
     Ok(())
+}
+
+/// As they are: the trees of images have names that are not UTF-8.
+fn names(folder: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let name = entry?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }

@@ -1,0 +1,263 @@
+//! The images of this user: added once, found by name or digest, unpacked when a step needs them.
+//!
+//! in: references; out: [`Image`]s, their trees, and what a sandbox is shown.
+//! Layout: blobs in `CACHE/images/store`, a store of artifacts like any other; a name is a small file in the state of this user.
+//! **Invariant:** an image is its manifest's digest; everything else is read from blobs that are hashed while they are read.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use seaworthy_core::digest::Digest;
+use seaworthy_core::limits::IMAGE_DOCUMENT_BYTES_MAX;
+use seaworthy_store::StoreError;
+use seaworthy_store::artifacts::Artifacts;
+use serde::{Deserialize, Serialize};
+
+use super::super::cache::make_private;
+use super::super::host_tree::Places;
+use super::super::memo::remember_bytes;
+use super::super::setting::Setting;
+use super::archive::ArchiveSource;
+use super::credentials::Credential;
+use super::document::{self, Descriptor, ImageConfig};
+use super::error::ImageError;
+use super::kept::{ImageTree, Wanted};
+use super::reference::{Reference, Remote};
+use super::registry::{Registry, RegistrySettings};
+use super::source::{Layout, Source, Verified, manifest, read, unwrap};
+use super::unpack::Layer;
+
+/// A command without a path that says so is looked for here.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const NO_NAME: &str = "a name is letters, digits and `._-/:@`, and does not begin like a path";
+
+/// An image whose blobs are here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// What this user calls it; empty if it has no name.
+    pub name: String,
+    /// Where it came from.
+    pub from: String,
+    /// The digest of its manifest: what names it.
+    pub manifest: Digest,
+    /// The digest of its configuration.
+    pub config: Digest,
+    /// Digests and bytes of its layers' blobs, lowest first.
+    pub layers: Vec<(Digest, u64)>,
+    /// How it wants to be run.
+    pub run: ImageConfig,
+    promised: Vec<Layer>,
+}
+
+/// What `image add` is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Add<'a> {
+    /// The name to give it; its reference if none.
+    pub name: Option<&'a str>,
+    /// Which of several images.
+    pub tag: Option<&'a str>,
+    /// Never reach a registry.
+    pub offline: bool,
+    /// The digest that is wanted, whatever the reference says now.
+    pub pinned: Option<Digest>,
+    /// How registries are reached.
+    pub registry: Option<&'a RegistrySettings>,
+    /// The file with credentials of registries.
+    pub credentials: Option<&'a Path>,
+}
+
+/// The images of one user.
+#[derive(Debug)]
+pub struct Images {
+    store: Artifacts,
+    cache_dir: PathBuf,
+    state_dir: PathBuf,
+}
+
+/// A name, as it is written down.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    name: String,
+    from: String,
+    manifest: Digest,
+    media_type: String,
+}
+
+impl Images {
+    /// Opens them; the folders are made if they are not there.
+    pub fn open(places: Places<'_>) -> Result<Self, ImageError> {
+        let folder = places.cache_dir.join("images");
+        make_private(&folder)?;
+        let store = Artifacts::open(&folder.join("store"))?;
+        Ok(Self { store, cache_dir: places.cache_dir.to_path_buf(), state_dir: places.state_dir.to_path_buf() })
+    }
+
+    fn places(&self) -> Places<'_> {
+        Places { cache_dir: &self.cache_dir, state_dir: &self.state_dir }
+    }
+
+    /// Fetches the image that `reference` names, every blob verified while it is stored, and gives it a name. `base` is where relative
+    /// paths begin.
+    pub fn add(&self, reference: &str, base: &Path, add: Add<'_>) -> Result<Image, ImageError> {
+        let parsed = Reference::parse(reference)?;
+        let mut source: Box<dyn Source> = match &parsed {
+            Reference::Path(path) => {
+                let path = base.join(path);
+                if path.is_dir() { Box::new(Layout::open(&path)?) } else { Box::new(ArchiveSource::open(&path)?) }
+            }
+            Reference::Registry(_) if add.offline => return Err(ImageError::Offline { name: reference.to_owned() }),
+            Reference::Registry(remote) => {
+                let credential = add.credentials.map(|file| Credential::read(file, &remote.registry)).transpose()?.flatten();
+                let remote = Remote { digest: add.pinned.or(remote.digest), ..remote.clone() };
+                Box::new(Registry::new(&remote, add.registry.unwrap_or(&RegistrySettings::default()), credential)?)
+            }
+            Reference::Name(name) => return Err(ImageError::Unknown { name: name.clone() }),
+        };
+        let (descriptor, bytes, found) = manifest(source.as_mut(), add.tag)?;
+        if let Some(pinned) = add.pinned.filter(|pinned| *pinned != descriptor.digest) {
+            return Err(ImageError::digest(format!("the image `{reference}`"), &pinned, &descriptor.digest));
+        }
+        let config = read(source.as_mut(), &found.config, "the configuration")?;
+        let run = document::config(&config)?;
+        document::layers(&found, &run)?;
+        for (index, layer) in found.layers.iter().enumerate() {
+            self.keep(source.as_mut(), layer, index + 1)?;
+        }
+        self.store.put_bytes(&config)?;
+        self.store.put_bytes(&bytes)?;
+        let from = match &parsed {
+            Reference::Path(path) => base.join(path).canonicalize().map_err(ImageError::io("find", path))?.display().to_string(),
+            Reference::Registry(_) | Reference::Name(_) => reference.to_owned(),
+        };
+        let name = add.name.map_or_else(|| from.clone(), str::to_owned);
+        let named = Named { name, from, manifest: descriptor.digest, media_type: descriptor.media_type };
+        if add.name.is_some_and(|name| matches!(Reference::parse(name), Ok(Reference::Path(_)) | Err(_))) {
+            return Err(ImageError::Reference { text: named.name.escape_debug().to_string(), reason: NO_NAME.to_owned() });
+        }
+        self.remember(&named)?;
+        self.image(named)
+    }
+
+    /// The image that settings name: found by its name, read anew from its path, or fetched if it is of a registry and not here.
+    pub fn resolve(&self, reference: &str, base: &Path, add: Add<'_>) -> Result<Image, ImageError> {
+        match Reference::parse(reference)? {
+            // what a path holds is compared with the pin, like a source
+            Reference::Path(_) => self.add(reference, base, Add { pinned: None, ..add }),
+            Reference::Name(_) => self.find(reference),
+            Reference::Registry(_) => match self.find(reference) {
+                Err(ImageError::Unknown { .. }) => self.add(reference, base, add),
+                found => found,
+            },
+        }
+    }
+
+    fn keep(&self, source: &mut dyn Source, layer: &Descriptor, number: usize) -> Result<(), ImageError> {
+        if self.store.contains(&layer.digest) {
+            return Ok(());
+        }
+        let what = format!("layer {number}");
+        let mut reader = Verified::new(source.open(layer)?, layer, &what);
+        match self.store.put_reader(&mut reader, layer.size) {
+            Ok(_) => Ok(()),
+            Err(StoreError::Io { source, .. }) => Err(unwrap(source, &what)),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    fn remember(&self, named: &Named) -> Result<(), ImageError> {
+        let place = self.name_place(&named.name);
+        if self::named(&place).as_ref() == Some(named) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(named).map_err(|e| ImageError::document("the name", e.to_string()))?;
+        make_private(&self.names())?;
+        Ok(remember_bytes(&self.names(), &place, &bytes)?)
+    }
+
+    fn names(&self) -> PathBuf {
+        self.state_dir.join("images")
+    }
+
+    fn name_place(&self, name: &str) -> PathBuf {
+        self.names().join(format!("{}.json", Digest::of(name.as_bytes()).hex()))
+    }
+
+    /// All of them, sorted by name.
+    pub fn list(&self) -> Result<Vec<Image>, ImageError> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(self.names()).into_iter().flatten().flatten() {
+            if let Some(named) = named(&entry.path()) {
+                found.insert(named.name.clone(), named);
+            }
+        }
+        found.into_values().map(|named| self.image(named)).collect()
+    }
+
+    /// The image of that name, or with that manifest digest (`sha256:…`).
+    pub fn find(&self, name: &str) -> Result<Image, ImageError> {
+        let unknown = || ImageError::Unknown { name: name.to_owned() };
+        if let Some(digest) = document::digest(name) {
+            return self.list()?.into_iter().find(|image| image.manifest == digest).ok_or_else(unknown);
+        }
+        let named = named(&self.name_place(name)).filter(|named| named.name == name).ok_or_else(unknown)?;
+        self.image(named)
+    }
+
+    fn image(&self, named: Named) -> Result<Image, ImageError> {
+        let missing = |fault| match fault {
+            StoreError::Missing { .. } => ImageError::Unknown { name: named.name.clone() },
+            fault => fault.into(),
+        };
+        let limit = usize::try_from(IMAGE_DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX);
+        let bytes = self.store.read_blob(&named.manifest, limit).map_err(missing)?;
+        let found = document::manifest(&bytes, &named.media_type)?;
+        let run = document::config(&self.store.read_blob(&found.config.digest, limit).map_err(missing)?)?;
+        let promised = document::layers(&found, &run)?;
+        if promised.iter().any(|layer| !self.store.contains(&layer.digest)) {
+            return Err(ImageError::Unknown { name: named.name });
+        }
+        Ok(Image {
+            layers: promised.iter().map(|layer| (layer.digest, layer.size)).collect(),
+            name: named.name,
+            from: named.from,
+            manifest: named.manifest,
+            config: found.config.digest,
+            run,
+            promised,
+        })
+    }
+
+    /// The two documents of an image: its manifest, and its configuration.
+    pub fn documents(&self, image: &Image) -> Result<[Vec<u8>; 2], ImageError> {
+        let limit = usize::try_from(IMAGE_DOCUMENT_BYTES_MAX).unwrap_or(usize::MAX);
+        Ok([self.store.read_blob(&image.manifest, limit)?, self.store.read_blob(&image.config, limit)?])
+    }
+
+    /// The image's tree, unpacked if it is not there, hashed if anybody touched it.
+    pub fn tree(&self, image: &Image) -> Result<ImageTree, ImageError> {
+        let open = |layer: &Layer| Ok(Box::new(self.store.open_blob(&layer.digest)?) as Box<dyn Read + Send>);
+        let wanted = Wanted { manifest: image.manifest, layers: &image.promised, workdir: &image.run.workdir, open: &open };
+        ImageTree::open(&wanted, self.places())
+    }
+}
+
+fn named(place: &Path) -> Option<Named> {
+    seaworthy_core::json_strict::parse_typed(&fs::read(place).ok()?).ok()
+}
+
+impl Image {
+    /// What a sandbox is shown: the tree as its root, the image's variables, working folder and command.
+    pub fn setting(&self, tree: &ImageTree) -> Result<Setting, ImageError> {
+        let (mounts, links) = tree.show()?;
+        let mut env = self.run.env.clone();
+        env.entry("PATH".to_owned()).or_insert_with(|| PATH.to_owned());
+        // those are the product's to say
+        env.retain(|key, _| !key.starts_with("SEAWORTHY_"));
+        let workdir = if self.run.workdir.is_empty() { None } else { tree.resolved(&self.run.workdir) };
+        Ok(Setting { mounts, links, env, workdir, command: [self.run.entrypoint.as_slice(), &self.run.cmd].concat() })
+    }
+}
