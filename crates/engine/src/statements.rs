@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::error::EngineError;
 use crate::inputs::VerifiedInput;
+use crate::pins::runs_a_program;
 use crate::resume::StagedStep;
 use crate::run::{RunContext, workflow_file};
 
@@ -149,7 +150,7 @@ fn dependencies(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<Vec<Res
         }
         read.push(descriptor);
     }
-    if step.run.is_some() {
+    if step.run.is_some() || runs_a_program(step.kind) {
         let container = step.container.as_deref().unwrap_or("host");
         if let Some(environment) = found.environments.get(container) {
             read.extend(environment.descriptors());

@@ -73,7 +73,7 @@ fn page(image: &Image, tree: Option<&ImageTree>) -> Value {
         "config": format!("sha256:{}", image.config),
         "layers": layers,
         "tree": tree.map(|tree| tree.digest().hex()),
-        "command": [image.run.entrypoint.as_slice(), &image.run.cmd].concat(),
+        "command": command(image),
         "env": image.run.env,
         "workdir": image.run.workdir,
         "user": image.run.user,
@@ -89,7 +89,7 @@ fn show(image: &Image, tree: &ImageTree) {
         render::line(&format!("layer     sha256:{digest}  {bytes} bytes"));
     }
     render::line(&format!("tree      {} ({} entries)", tree.digest(), tree.listing().lines().count().saturating_sub(1)));
-    render::line(&format!("command   {}", json!([image.run.entrypoint.as_slice(), &image.run.cmd].concat())));
+    render::line(&format!("command   {}", json!(command(image))));
     render::line(&format!("workdir   {}", image.run.workdir));
     for (key, value) in &image.run.env {
         render::line(&format!("env       {key}={value}"));
@@ -97,6 +97,10 @@ fn show(image: &Image, tree: &ImageTree) {
     if !image.run.user.is_empty() {
         render::line(&format!("user      {} (steps have a user of their own)", image.run.user));
     }
+}
+
+fn command(image: &Image) -> Vec<String> {
+    [image.run.entrypoint.as_slice(), &image.run.cmd].concat()
 }
 
 fn size(image: &Image) -> String {

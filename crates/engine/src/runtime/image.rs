@@ -44,7 +44,7 @@ impl ImageRoot {
         let image = images.resolve(reference, workspace_dir, add);
         let image = image.map_err(|e| failed(&e))?;
         let documents = images.documents(&image).map_err(|e| failed(&e))?;
-        let artifact = keep(documents, artifacts)?;
+        let artifact = keep(&documents, artifacts)?;
         Ok(Self { images, image, artifact, ready: Mutex::new(None) })
     }
 
@@ -88,7 +88,7 @@ impl ImageRoot {
 }
 
 /// Stores the documents, unless they are there.
-fn keep(documents: [Vec<u8>; 2], artifacts: &Artifacts) -> Result<ArtifactRef, EngineError> {
+fn keep(documents: &[Vec<u8>; 2], artifacts: &Artifacts) -> Result<ArtifactRef, EngineError> {
     let internal = |e: &dyn std::fmt::Display| EngineError::internal("store/put", e);
     let entry = |(name, bytes): (&str, &Vec<u8>)| ManifestEntry {
         name: name.to_owned(),
@@ -96,14 +96,14 @@ fn keep(documents: [Vec<u8>; 2], artifacts: &Artifacts) -> Result<ArtifactRef, E
         size: bytes.len() as u64,
         mode: 0o644,
     };
-    let [manifest, config] = &documents;
+    let [manifest, config] = documents;
     let entries = [("manifest.json", manifest), ("config.json", config)].map(entry);
     let listed = Manifest::new(entries.into()).map_err(|e| internal(&e))?;
     let reference = listed.reference();
     if artifacts.manifest(&reference.digest).is_ok() {
         return Ok(reference);
     }
-    for document in &documents {
+    for document in documents {
         artifacts.put_bytes(document).map_err(|e| internal(&e))?;
     }
     artifacts.put_manifest(&listed).map_err(|e| internal(&e))

@@ -145,7 +145,7 @@ impl Source for ArchiveSource {
     fn root(&mut self, tag: Option<&str>) -> Result<Descriptor, ImageError> {
         if self.places.contains_key("oci-layout") {
             check_layout(&self.small("oci-layout")?)?;
-            return document::choose(document::index(&self.small("index.json")?, None)?, tag);
+            return document::choose(&document::index(&self.small("index.json")?, None)?, tag);
         }
         if self.places.contains_key("manifest.json") {
             return self.make(tag);

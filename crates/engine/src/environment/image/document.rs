@@ -234,7 +234,7 @@ pub(super) fn config(bytes: &[u8]) -> Result<ImageConfig, ImageError> {
         return Err(refuse("its working folder is not absolute".to_owned()));
     }
     Ok(ImageConfig {
-        env: variables(run.env.unwrap_or_default()).map_err(refuse)?,
+        env: variables(&run.env.unwrap_or_default()).map_err(refuse)?,
         entrypoint: run.entrypoint.unwrap_or_default(),
         cmd: run.cmd.unwrap_or_default(),
         workdir,
@@ -243,7 +243,7 @@ pub(super) fn config(bytes: &[u8]) -> Result<ImageConfig, ImageError> {
     })
 }
 
-fn variables(list: Vec<String>) -> Result<BTreeMap<String, String>, String> {
+fn variables(list: &[String]) -> Result<BTreeMap<String, String>, String> {
     if list.len() > ENV_MAX {
         return Err(format!("it has more than {ENV_MAX} variables"));
     }
@@ -279,7 +279,7 @@ fn compression(media_type: &str) -> Option<Compression> {
 }
 
 /// The one manifest for this machine, or the one that is called `tag`.
-pub(super) fn choose(found: Vec<Descriptor>, tag: Option<&str>) -> Result<Descriptor, ImageError> {
+pub(super) fn choose(found: &[Descriptor], tag: Option<&str>) -> Result<Descriptor, ImageError> {
     let here = Platform::here();
     let called = |one: &Descriptor| tag.is_none_or(|tag| one.ref_name() == Some(tag));
     let named: Vec<Descriptor> = found.iter().filter(|one| called(one)).cloned().collect();

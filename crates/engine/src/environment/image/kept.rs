@@ -40,6 +40,9 @@ pub(super) struct Wanted<'a> {
     pub(super) open: OpenBlob<'a>,
 }
 
+/// Mounts of a root, and its links: place, target.
+type Shown = (Vec<Mount>, Vec<(String, String)>);
+
 /// A verified tree.
 #[derive(Debug)]
 pub struct ImageTree {
@@ -128,7 +131,7 @@ impl ImageTree {
     }
 
     /// A mount for each file and folder of the root, [checked](Self::check), and its links as they are.
-    pub(super) fn show(&self) -> Result<(Vec<Mount>, Vec<(String, String)>), ImageError> {
+    pub(super) fn show(&self) -> Result<Shown, ImageError> {
         self.check()?;
         let (mut mounts, mut links) = (Vec::new(), Vec::new());
         let examine = |name: &str| ImageError::os("examine", self.place.join(name));

@@ -38,7 +38,7 @@ pub(super) fn manifest(source: &mut dyn Source, tag: Option<&str>) -> Result<(De
             let manifest = document::manifest(&bytes, &at.media_type)?;
             return Ok((at, bytes, manifest));
         }
-        at = document::choose(document::index(&bytes, Some(&at.media_type))?, None)?;
+        at = document::choose(&document::index(&bytes, Some(&at.media_type))?, None)?;
     }
     Err(ImageError::document("the index", "indexes are nested too deeply"))
 }
@@ -168,7 +168,7 @@ impl Layout {
 
 impl Source for Layout {
     fn root(&mut self, tag: Option<&str>) -> Result<Descriptor, ImageError> {
-        document::choose(document::index(&self.small("index.json")?, None)?, tag)
+        document::choose(&document::index(&self.small("index.json")?, None)?, tag)
     }
 
     fn open<'a>(&'a mut self, blob: &Descriptor) -> Result<Box<dyn Read + 'a>, ImageError> {

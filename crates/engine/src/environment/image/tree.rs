@@ -91,7 +91,7 @@ impl Tree {
     /// Lays one layer over what is there.
     pub(super) fn layer<R: io::Read>(&mut self, archive: &mut Archive<R>) -> Result<(), Refused> {
         self.layer += 1;
-        while let Some(entry) = archive.next().map_err(read)? {
+        while let Some(entry) = archive.next().map_err(|e| read(&e))? {
             self.entries += 1;
             if self.entries > IMAGE_ENTRIES_MAX {
                 return refuse(&entry.path, &format!("the image has more than {IMAGE_ENTRIES_MAX} entries"));
@@ -285,7 +285,7 @@ impl Tree {
         let mut file = File::from(rustix::fs::openat(self.at(folder)?, name, flags, Mode::RUSR | Mode::WUSR)?);
         let mut hasher = Hasher::new();
         loop {
-            let count = archive.read(&mut self.buffer).map_err(read)?;
+            let count = archive.read(&mut self.buffer).map_err(|e| read(&e))?;
             let chunk = self.buffer.get(..count).unwrap_or_default();
             if chunk.is_empty() {
                 break;
@@ -385,7 +385,7 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// A fault of the archive, or of the stream below it.
-fn read(error: io::Error) -> Refused {
+fn read(error: &io::Error) -> Refused {
     Refused::Entry(error.to_string())
 }
 
