@@ -29,10 +29,6 @@ impl Tar {
         self.entry(b'0', path.as_bytes(), b"", content.as_bytes(), 0o644)
     }
 
-    pub(crate) fn program(self, path: &str, content: &[u8]) -> Self {
-        self.entry(b'0', path.as_bytes(), b"", content, 0o755)
-    }
-
     pub(crate) fn folder(self, path: &str) -> Self {
         self.entry(b'5', path.as_bytes(), b"", b"", 0o755)
     }

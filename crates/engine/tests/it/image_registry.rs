@@ -42,10 +42,13 @@ enum Mood {
     Page,
 }
 
+/// Paths, and what authenticated.
+type Seen = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// A registry, and what it was asked.
 struct Registry {
     host: String,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Seen,
 }
 
 impl Registry {
@@ -71,7 +74,7 @@ impl Registry {
             std::thread::spawn(move || {
                 for stream in listener.incoming().flatten() {
                     let site = site.clone();
-                    std::thread::spawn(move || site.answer(stream));
+                    std::thread::spawn(move || site.answer(&stream));
                 }
             });
         }
@@ -86,13 +89,13 @@ struct Site {
     manifest: Vec<u8>,
     index: Vec<u8>,
     blobs: BTreeMap<String, Vec<u8>>,
-    seen: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    seen: Seen,
 }
 
 impl Site {
     /// One request a connection.
-    fn answer(&self, stream: TcpStream) {
-        let mut reader = BufReader::new(&stream);
+    fn answer(&self, stream: &TcpStream) {
+        let mut reader = BufReader::new(stream);
         let mut head = String::new();
         while reader.read_line(&mut head).is_ok_and(|count| count > 2) {}
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -100,7 +103,7 @@ impl Site {
         let sent = sent.map(|(_, value)| value.to_owned());
         self.seen.lock().unwrap().push((path.clone(), sent.clone()));
         // the other side may have had enough
-        let _ = self.reply(&stream, &path, sent.as_deref());
+        let _ = self.reply(stream, &path, sent.as_deref());
     }
 
     fn reply(&self, mut stream: &TcpStream, path: &str, sent: Option<&str>) -> std::io::Result<()> {
