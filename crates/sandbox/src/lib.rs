@@ -10,6 +10,8 @@
 //! **Invariant:** no process of the step is alive when its outputs are read.
 
 #[cfg(target_os = "linux")]
+pub mod attack;
+#[cfg(target_os = "linux")]
 mod cgroup;
 #[cfg(target_os = "linux")]
 mod closure;
@@ -22,6 +24,7 @@ mod drain;
 #[cfg(target_os = "linux")]
 mod elf;
 mod error;
+mod explain;
 #[cfg(target_os = "linux")]
 mod init;
 #[cfg(target_os = "linux")]
@@ -52,6 +55,7 @@ mod wire;
 #[cfg(target_os = "linux")]
 pub use closure::{ClosureError, ClosureFile, host_closure, interpreter_closure};
 pub use error::{CollectError, Missing, SandboxError, Unsupported};
+pub use explain::Layer;
 #[cfg(target_os = "linux")]
 pub use init::init_main;
 #[cfg(target_os = "linux")]

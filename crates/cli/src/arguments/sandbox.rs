@@ -11,6 +11,21 @@ pub(crate) enum Sandbox {
         after_help = "Examples:\n  seaworthy sandbox run -- python3 -c 'print(1)'\n  seaworthy sandbox run --ro data/:/in/data --rw results/:/out/results -- sh -c 'sort /in/data/x > /out/results/x'\n  seaworthy sandbox run --memory 512MiB --processes 16 --timeout 30 -- make -C /in/src\n\nExit codes: the command's own · 124 time is over · 125 the sandbox could not be set up, or what was left in /out cannot be taken · 126, 127 the command cannot be executed, was not found · 128+N signal N ended it · 137 killed for want of memory"
     )]
     Run(Isolated),
+    /// What a profile does, what it asks of the machine, what it cannot stop, and whether this machine can have it
+    #[command(
+        after_help = "Examples:\n  seaworthy sandbox explain strict\n  seaworthy sandbox explain no-cgroup --json\n  seaworthy sandbox explain    all profiles"
+    )]
+    Explain {
+        /// strict, no-cgroup, network, gpu, landlock, provision or provision-no-cgroup (default: all)
+        profile: Option<String>,
+    },
+    /// Try the 65 numbered attacks on this machine, by this program: blocked, allowed or inconclusive; exits 1 if one succeeds that the profile claims to stop
+    #[command(after_help = "Examples:\n  seaworthy sandbox selftest\n  seaworthy sandbox selftest --profile no-cgroup --json")]
+    Selftest {
+        /// Profile to attack (default: the strictest that this machine can have)
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+    },
 }
 
 #[derive(Args, Debug)]

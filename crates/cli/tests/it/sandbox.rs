@@ -143,7 +143,7 @@ fn the_file_behind_standard_output_stays_out_of_reach() {
     let path = tiny.dir.join("transcript");
     let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
     file.write_all(b"secret\n").unwrap();
-    let attack = ["sh", "-c", "timeout 1 head -1 /proc/self/fd/1 >&2; true"];
+    let attack = ["sh", "-c", "(exec 3</proc/self/fd/1; timeout 1 head -1 <&3 >&2); true"];
     let told = |command: &mut Command| {
         let output = command.stdout(file.try_clone().unwrap()).stderr(Stdio::piped()).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -178,4 +178,36 @@ fn an_ordinary_user_runs_commands_without_a_cgroup() {
     let done = Finished::of(&command.args(arguments).env_clear().env("HOME", tiny.base()).output().unwrap());
     assert_eq!((done.code, done.stdout.as_str()), (0, "1000\n"), "{}", done.stderr);
     assert_eq!(std::fs::read_to_string(out.join("x")).unwrap(), "x\n");
+}
+
+#[test]
+fn a_profile_explains_what_it_cannot_stop_and_whether_it_can_be_had() {
+    let tiny = Tiny::unlocked();
+    let page = tiny.ok(&["sandbox", "explain", "no-cgroup"]).stdout;
+    assert!(page.contains("49 memory bomb") && page.contains("this machine: can"), "{page}");
+    let told: serde_json::Value = serde_json::from_str(&tiny.ok(&["sandbox", "explain", "strict", "--json"]).stdout).unwrap();
+    assert_eq!((&told["profile"], &told["cannot_stop"]), (&"strict".into(), &serde_json::json!([])));
+    let all: serde_json::Value = serde_json::from_str(&tiny.ok(&["sandbox", "explain", "--json"]).stdout).unwrap();
+    assert_eq!(all.as_array().map(Vec::len), Some(7));
+    tiny.refused(&["sandbox", "explain", "loose"], 2, "there is no profile `loose`");
+}
+
+/// All 65 against the shipped program itself; every one is decided but the proxy that this release does not have.
+#[test]
+fn the_selftest_attacks_the_real_binary() {
+    let tiny = Tiny::unlocked();
+    let report: serde_json::Value = serde_json::from_str(&tiny.ok(&["sandbox", "selftest", "--json"]).stdout).unwrap();
+    assert_eq!(report["broken"], serde_json::json!([]));
+    let attacks = report["report"]["attacks"].as_array().unwrap();
+    assert_eq!(attacks.len(), 65);
+    let of = |verdict: &str| {
+        attacks.iter().filter(|one| one["verdict"]["verdict"] == verdict).map(|one| one["number"].clone()).collect::<Vec<_>>()
+    };
+    if profile() == "strict" {
+        assert_eq!((of("allowed"), of("inconclusive")), (vec![], vec![18.into()]), "{report}");
+    }
+    // control: a profile that leaves the network open shows it as allowed, known, and the exit code is still 0
+    let page =
+        tiny.ok(&["sandbox", "selftest", "--profile", if profile() == "strict" { "provision" } else { "provision-no-cgroup" }]).stdout;
+    assert!(page.contains(" 8 allowed") && page.contains("[known: the network is the host's]"), "{page}");
 }

@@ -34,7 +34,7 @@ pub(crate) fn probe(words: &[&str]) -> Value {
     json!({
         "profile": profile(),
         "argv": argv,
-        "env": {"PATH": "/usr/bin:/bin"},
+        "env": {"PATH": "/usr/bin:/bin", "SEAWORTHY_ATTACK": "inside"},
         "mounts": [[PROBE, "/probe", true]],
         "closures": ["host"],
         "outputs": ["out"],

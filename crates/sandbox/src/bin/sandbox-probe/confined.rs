@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use seaworthy_sandbox::recluse;
 
-use crate::kernel;
+use seaworthy_sandbox::attack as kernel;
 
 /// Tries everything there is to try.
 pub(crate) fn attempt_all(how: &str, file: &Path) -> Result<(), String> {

@@ -99,6 +99,22 @@ pub(crate) fn preflight(profile: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The whole battery by this very program, as JSON.
+pub(crate) fn battery(profile: &str, prefix: &[&str]) -> ExitCode {
+    let program = std::env::current_exe().map_err(|error| error.to_string());
+    let report = program.and_then(|program| {
+        let profile = profile.parse::<Profile>().map_err(|error| error.to_string())?;
+        let prefix = prefix.iter().map(|word| (*word).to_owned()).collect();
+        let battery = seaworthy_sandbox::attack::battery::Battery { program, prefix, profile };
+        seaworthy_sandbox::attack::battery::run(&battery).map_err(|error| error.to_string())
+    });
+    match report {
+        Ok(report) => println!("{}", json!({"broken": report.broken().map(|tried| tried.number).collect::<Vec<_>>(), "report": report})),
+        Err(error) => println!("{}", json!({"error": error})),
+    }
+    ExitCode::SUCCESS
+}
+
 fn run(described: &Described) -> Result<Outcome, SandboxError> {
     let limit = |name: &str, default: u64| described.limits.get(name).copied().unwrap_or(default);
     let spec = Spec {

@@ -7,36 +7,26 @@
 #![expect(clippy::print_stdout, reason = "its output is its result")]
 #![expect(clippy::print_stderr, reason = "its output is its result")]
 #![expect(clippy::disallowed_methods, reason = "a program of attacks writes, executes and exits as it likes")]
-#![expect(clippy::cast_possible_truncation, reason = "constant structures of the kernel")]
 
-#[cfg(target_os = "linux")]
-mod attack;
 #[cfg(target_os = "linux")]
 mod confined;
 #[cfg(target_os = "linux")]
 mod drive;
-#[cfg(target_os = "linux")]
-mod effects;
-#[cfg(target_os = "linux")]
-mod kernel;
-#[cfg(target_os = "linux")]
-mod verdict;
 
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
 fn main() -> ExitCode {
     seaworthy_sandbox::init_main();
+    if let Some(code) = seaworthy_sandbox::attack::attack_main() {
+        return ExitCode::from(code);
+    }
     let arguments: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
     match words.as_slice() {
         ["noop"] => ExitCode::SUCCESS,
         ["drive"] => drive::drive(),
         ["preflight", profile] => drive::preflight(profile),
-        ["whoami"] => {
-            println!("{}", kernel::user().1);
-            ExitCode::SUCCESS
-        }
         ["recluse", how, file] => match confined::attempt_all(how, std::path::Path::new(file)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -44,24 +34,17 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        ["attack", name, arguments @ ..] => match attack::attack(name, arguments) {
-            Some(verdict) => {
-                println!("{verdict}");
-                ExitCode::SUCCESS
-            }
-            None => unknown(name),
-        },
-        ["behave", name, rest @ ..] => match attack::behave(name, rest.first().copied().unwrap_or_default()) {
-            Some(code) => ExitCode::from(code),
-            None => unknown(name),
-        },
+        ["attack" | "behave", ..] => ExitCode::from(seaworthy_sandbox::attack::act(&words)),
+        ["battery", profile, prefix @ ..] => drive::battery(profile, prefix),
         _ => unknown(""),
     }
 }
 
 #[cfg(target_os = "linux")]
 fn unknown(name: &str) -> ExitCode {
-    eprintln!("`{name}`: usage: sandbox-probe noop|whoami|drive|recluse confined|landlock|seccomp|loose FILE|attack NAME …|behave NAME …");
+    eprintln!(
+        "`{name}`: usage: sandbox-probe noop|drive|battery PROFILE [PREFIX…]|recluse confined|landlock|seccomp|loose FILE|attack NAME …|behave NAME …"
+    );
     ExitCode::from(2)
 }
 

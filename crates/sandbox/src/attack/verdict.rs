@@ -8,11 +8,39 @@
 use std::fmt;
 use std::io;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+use serde::Serialize;
+
+/// What came of one attack, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "reason", rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It was refused.
     Blocked(String),
+    /// Its effect was seen.
     Allowed(String),
+    /// It says nothing about the defence.
     Inconclusive(String),
+}
+
+impl Verdict {
+    /// Reads the line that [`std::fmt::Display`] writes.
+    pub(super) fn read(text: &str) -> Self {
+        let line = text.lines().next().unwrap_or_default();
+        let (word, reason) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "BLOCKED" => Self::Blocked(reason.to_owned()),
+            "ALLOWED" => Self::Allowed(reason.to_owned()),
+            "INCONCLUSIVE" => Self::Inconclusive(reason.to_owned()),
+            _ => Self::Inconclusive("it ended without a verdict".to_owned()),
+        }
+    }
+
+    /// Its reason.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Blocked(reason) | Self::Allowed(reason) | Self::Inconclusive(reason) => reason,
+        }
+    }
 }
 
 impl fmt::Display for Verdict {

@@ -4,12 +4,16 @@
 //!
 //! **Invariant:** harmless where it succeeds: what is made is dropped, what is set is what was.
 #![expect(unsafe_code, reason = "attacks are raw system calls")]
+#![expect(clippy::cast_possible_truncation, reason = "constant structures of the kernel")]
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;
 use std::ptr;
 
-use crate::verdict::{self, Verdict};
+use super::verdict::{self, Verdict};
+
+/// Programs that do nothing, to be copied and run.
+pub(crate) const SMALL_PROGRAMS: [&str; 2] = ["/usr/bin/true", "/bin/true"];
 
 fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -45,8 +49,8 @@ pub(crate) fn in_child(attack: impl FnOnce() -> io::Result<c_long>) -> Verdict {
     }
 }
 
-/// Memory that can be written and executed.
-pub(crate) fn executable_memory() -> io::Result<()> {
+/// Asks for memory that can be written and executed.
+pub fn executable_memory() -> io::Result<()> {
     let access = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
     // SAFETY: a new anonymous page, given back at once.
     unsafe {
@@ -231,7 +235,7 @@ pub(crate) fn io_uring() -> Verdict {
 pub(crate) fn bpf() -> Verdict {
     let array_map: [u32; 32] = {
         let mut words = [0u32; 32];
-        (words[0], words[1], words[2], words[3]) = (2, 4, 4, 1);
+        words[..4].copy_from_slice(&[2, 4, 4, 1]);
         words
     };
     // SAFETY: the attribute is longer than the kernel reads; the map is dropped with the descriptor.
@@ -372,15 +376,17 @@ pub(crate) fn console_input() -> Verdict {
     })
 }
 
-/// Executes this program's copy from a memory file.
+/// Executes a small program's copy from a memory file.
 pub(crate) fn memfd_exec() -> Verdict {
+    let Some(bytes) = SMALL_PROGRAMS.iter().find_map(|path| std::fs::read(path).ok()) else {
+        return Verdict::Inconclusive("no small program to copy".into());
+    };
     in_child(|| {
-        let bytes = std::fs::read("/proc/self/exe")?;
         // SAFETY: the buffer has its length; argument vectors end with null.
         unsafe {
             let fd = check(libc::syscall(libc::SYS_memfd_create, c"x".as_ptr(), 0))? as c_int;
             check(libc::write(fd, bytes.as_ptr().cast(), bytes.len()) as c_long)?;
-            let arguments = [c"x".as_ptr(), c"noop".as_ptr(), ptr::null()];
+            let arguments = [c"true".as_ptr(), ptr::null()];
             let none = [ptr::null::<libc::c_char>()];
             check(libc::syscall(libc::SYS_execveat, fd, c"".as_ptr(), arguments.as_ptr(), none.as_ptr(), libc::AT_EMPTY_PATH))
         }
@@ -395,7 +401,8 @@ pub(crate) fn raise_core_limit() -> Verdict {
     })
 }
 
-pub(crate) fn kill(pid: i32, signal: c_int) -> io::Result<c_long> {
+/// Sends a signal.
+pub fn kill(pid: i32, signal: c_int) -> io::Result<c_long> {
     // SAFETY: integers only.
     check(c_long::from(unsafe { libc::kill(pid, signal) }))
 }
@@ -457,4 +464,31 @@ pub(crate) fn user() -> (u32, u32) {
 pub(crate) fn write_to(number: c_int, bytes: &[u8]) -> io::Result<c_long> {
     // SAFETY: the buffer has its length.
     check(unsafe { libc::write(number, bytes.as_ptr().cast(), bytes.len()) as c_long })
+}
+
+/// Numbers of open descriptors above the standard three; with `sockets`, of sockets alone, those three included.
+pub(crate) fn open_descriptors(sockets: bool) -> Vec<c_int> {
+    let first = if sockets { 0 } else { 3 };
+    let open = (first..1024).filter(|number| {
+        // SAFETY: the structure is valid for the call.
+        unsafe {
+            let mut stat: libc::stat = std::mem::zeroed();
+            libc::fstat(*number, &mut stat) == 0 && (!sockets || stat.st_mode & libc::S_IFMT == libc::S_IFSOCK)
+        }
+    });
+    open.collect()
+}
+
+/// Swaps two names for ever.
+pub(crate) fn exchange_for_ever(one: &CStr, other: &CStr) -> ! {
+    loop {
+        // SAFETY: both strings end with NUL.
+        unsafe { libc::renameat2(libc::AT_FDCWD, one.as_ptr(), libc::AT_FDCWD, other.as_ptr(), libc::RENAME_EXCHANGE) };
+    }
+}
+
+/// Makes a FIFO.
+pub(crate) fn make_fifo(path: &CStr) -> io::Result<c_long> {
+    // SAFETY: the string ends with NUL.
+    check(c_long::from(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }))
 }

@@ -3,15 +3,23 @@
 //! In: a name and its arguments. Out: a verdict, or a behaviour that the launcher must cope with.
 //!
 //! **Invariant:** a name that is not listed is an error, so that no test passes by a typing mistake.
+#![expect(clippy::disallowed_methods, reason = "attacks write, execute and exit as they like")]
 
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::verdict::Verdict;
-use crate::{effects, kernel};
+use super::verdict::Verdict;
+use super::{MARK, effects, kernel};
+
+/// What would spoil the machine where it succeeds, so that it is tried only where the launcher set [`MARK`].
+const SPOILING: [&str; 8] =
+    ["mount", "remount", "umount", "mount-setattr", "pivot-root", "sethostname", "clock-settime", "overwrite-launcher"];
 
 /// Tries one attack.
 pub(crate) fn attack(name: &str, arguments: &[&str]) -> Option<Verdict> {
+    if SPOILING.contains(&name) && !std::env::vars_os().any(|(variable, _)| variable == MARK) {
+        return Some(Verdict::Inconclusive("never tried outside of a sandbox".into()));
+    }
     let first = arguments.first().copied().unwrap_or_default();
     Some(match name {
         "create-in" => effects::create_in(arguments),
@@ -23,6 +31,7 @@ pub(crate) fn attack(name: &str, arguments: &[&str]) -> Option<Verdict> {
         "any-environment" => effects::secret_in_any_environment(first),
         "foreign-processes" => effects::foreign_processes(),
         "inherited-descriptors" => effects::inherited_descriptors(),
+        "sockets-open" => effects::sockets_open(),
         "connect" => effects::connect(first),
         "route" => effects::route(first),
         "abstract-socket" => effects::abstract_socket(first),
@@ -33,11 +42,11 @@ pub(crate) fn attack(name: &str, arguments: &[&str]) -> Option<Verdict> {
         "set-user-id" => effects::set_user_id(first),
         "execute-from" => effects::execute_from(first),
         "make-device" => effects::make_device(first),
-        "fill-inodes" => effects::fill_inodes(first, 100_000),
+        "fill-inodes" => effects::fill_inodes(first, 5_000),
         "fill" => effects::fill(first, number(arguments.get(1))),
         "eat-memory" => effects::eat_memory(number(Some(&first))),
         "fork-many" => kernel::fork_many(number(Some(&first))),
-        "signal" => crate::verdict::of(kernel::kill(i32::try_from(number(Some(&first))).unwrap_or(0), 0)),
+        "signal" => super::verdict::of(kernel::kill(i32::try_from(number(Some(&first))).unwrap_or(0), 0)),
         _ => return single(name),
     })
 }
@@ -115,6 +124,8 @@ pub(crate) fn behave(name: &str, argument: &str) -> Option<u8> {
             }
             Some(7)
         }
+        "swap" => swap(argument),
+        "litter" => Some(litter(argument)),
         "forge-report" => {
             forge_report();
             // The true report must never come, so that only a forged one could be believed.
@@ -141,7 +152,12 @@ fn daemon(mark: &str, stop: bool) -> Option<u8> {
             let _ = kernel::kill(i32::try_from(std::process::id()).unwrap_or(0), libc::SIGSTOP);
         }
         // It replaces itself so that it can be found; returns only if that failed.
-        let _ = std::os::unix::process::CommandExt::exec(std::process::Command::new("/proc/self/exe").args(["behave", "sleep", mark]));
+        let _ = std::os::unix::process::CommandExt::exec(std::process::Command::new("/proc/self/exe").args([
+            super::WORD,
+            "behave",
+            "sleep",
+            mark,
+        ]));
     }
     std::process::exit(0)
 }
@@ -157,4 +173,26 @@ fn forge_report() {
         // Most are not open; one that is would be the finding.
         let _ = kernel::write_to(number, br#"{"Exited":{"status":0}}"#);
     }
+}
+
+/// In the output folder: a file and a link to `secret`, exchanged without end.
+fn swap(secret: &str) -> Option<u8> {
+    let made = std::fs::write("/out/out/one", "harmless").and_then(|()| std::os::unix::fs::symlink(secret, "/out/out/other"));
+    if made.is_err() {
+        return Some(1);
+    }
+    kernel::exchange_for_ever(c"/out/out/one", c"/out/out/other")
+}
+
+/// Leaves something in the output folder that is no plain file.
+fn litter(kind: &str) -> u8 {
+    let done = match kind {
+        "fifo" => kernel::make_fifo(c"/out/out/fifo").map(drop),
+        "link" => std::os::unix::fs::symlink("/etc/passwd", "/out/out/link"),
+        "hard-link" => std::fs::write("/out/out/one", "x").and_then(|()| std::fs::hard_link("/out/out/one", "/out/out/two")),
+        "sparse" => std::fs::File::create("/out/out/sparse").and_then(|file| file.set_len(10 << 40)),
+        "name" => std::fs::write("/out/out/a\nb", "x"),
+        _ => Err(std::io::ErrorKind::InvalidInput.into()),
+    };
+    u8::from(done.is_err())
 }
