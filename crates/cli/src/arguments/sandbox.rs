@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 pub(crate) enum Sandbox {
     /// Run a command confined: its output and exit code are this command's own
     #[command(
-        after_help = "Examples:\n  seaworthy sandbox run -- python3 -c 'print(1)'\n  seaworthy sandbox run --ro data/:/in/data --rw results/:/out/results -- sh -c 'sort /in/data/x > /out/results/x'\n  seaworthy sandbox run --memory 512MiB --processes 16 --timeout 30 -- make -C /in/src\n\nExit codes: the command's own · 124 time is over · 125 the sandbox could not be set up, or what was left in /out cannot be taken · 126, 127 the command cannot be executed, was not found · 128+N signal N ended it · 137 killed for want of memory"
+        after_help = "Examples:\n  seaworthy sandbox run -- python3 -c 'print(1)'\n  seaworthy sandbox run --ro data/:/in/data --rw results/:/out/results -- sh -c 'sort /in/data/x > /out/results/x'\n  seaworthy sandbox run --memory 512MiB --processes 16 --timeout 30 -- make -C /in/src\n  seaworthy sandbox run --image ./preproc.tar -- cat /etc/os-release\n\nExit codes: the command's own · 124 time is over · 125 the sandbox could not be set up, or what was left in /out cannot be taken · 126, 127 the command cannot be executed, was not found · 128+N signal N ended it · 137 killed for want of memory"
     )]
     Run(Isolated),
     /// What a profile does, what it asks of the machine, what it cannot stop, and whether this machine can have it
@@ -51,7 +51,7 @@ pub(crate) struct Isolated {
     /// Seconds until everything is killed, or a time like 10m
     #[arg(long, value_name = "S", default_value = "1h")]
     pub(crate) timeout: String,
-    /// OCI image to run it in, instead of the host's /usr (not in this release)
+    /// Image to run it in, instead of the host's /usr: a path, a name of `image list`, or an image of a registry with its host
     #[arg(long, value_name = "REF")]
     pub(crate) image: Option<String>,
     /// Command and arguments

@@ -221,3 +221,27 @@ fn a_step_in_an_image_is_confined_like_any_other() {
     // control: the host has more
     assert!(!lines[2].split(' ').any(|name| matches!(name, "home" | "root" | "var" | "sys")), "{}", lines[2]);
 }
+
+/// Without a workspace, and by somebody who is not root: the same image, the same root.
+#[test]
+fn any_command_runs_in_an_image_and_by_anybody() {
+    let (tiny, _) = workspace();
+    let script = "echo $FACTOR; pwd; id -u; ls /in; (echo x > /bin/x) 2>/dev/null || echo read-only";
+    let command = ["sandbox", "run", "--profile", "no-cgroup", "--image", "./image", "--ro", "data/raw:/in/raw", "--", "sh", "-c", script];
+    let wanted = "2\n/app\n1000\nraw\nread-only\n";
+    let done = tiny.run(&command);
+    assert_eq!((done.code, done.stdout.as_str()), (0, wanted), "{}", done.stderr);
+    // control: the host's root is another
+    let control: Vec<&str> = command.into_iter().filter(|word| !matches!(*word, "--image" | "./image")).collect();
+    assert_ne!(tiny.run(&control).stdout, wanted);
+    if !fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0) {
+        return;
+    }
+    let _ = Command::new("rm").arg("-rf").arg(tiny.base().join("cache")).arg(tiny.base().join("state")).status();
+    let binary = tiny.base().join("seaworthy");
+    // by another process: a descriptor open for writing here could be inherited by a test's child meanwhile ("text file busy")
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_seaworthy")).arg(&binary).status().unwrap().success());
+    assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(tiny.base()).status().unwrap().success());
+    let ordinary = crate::ordinary::by(&tiny, &binary, true, &command);
+    assert_eq!((ordinary.code, ordinary.stdout.as_str()), (0, wanted), "{}", ordinary.stderr);
+}

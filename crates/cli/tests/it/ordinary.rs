@@ -60,7 +60,7 @@ fn no_step_runs_under_a_profile_of_provisioning() {
     tiny.ok(&["run", "workflow.yaml", "--profile", "no-cgroup"]);
 }
 
-fn by(tiny: &Tiny, binary: &Path, is_root: bool, arguments: &[&str]) -> Finished {
+pub(crate) fn by(tiny: &Tiny, binary: &Path, is_root: bool, arguments: &[&str]) -> Finished {
     let mut command = if is_root {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(binary);

@@ -52,7 +52,7 @@ fn ends_that_are_not_the_commands_have_codes_of_their_own() {
         (&["--rw", "x:/in/x"], &["true"], 125, "HOST:/out/NAME"),
         (&["--rw", "x:/out/a/b"], &["true"], 125, "sandbox/spec"),
         (&["--egress", "example.org:443"], &["true"], 125, "no command reaches the network"),
-        (&["--image", "alpine"], &["true"], 125, "in this release"),
+        (&["--image", "alpine"], &["true"], 125, "there is no image `alpine`"),
     ];
     for (options, command, code, said) in cases {
         let done = sandboxed(&tiny, options, command);

@@ -16,7 +16,7 @@ const NOT_SET_UP: u8 = 125;
 
 pub(crate) fn run(settings: &Settings, command: &Sandbox) -> Result<u8, Failure> {
     match command {
-        Sandbox::Run(arguments) => run::run(arguments),
+        Sandbox::Run(arguments) => run::run(settings, arguments),
         Sandbox::Explain { profile } => explain::run(settings, profile.as_deref()),
         Sandbox::Selftest { profile } => selftest::run(settings, profile.as_deref()),
     }

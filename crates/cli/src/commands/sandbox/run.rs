@@ -11,12 +11,15 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use seaworthy_core::limits;
 use seaworthy_core::workflow::units;
+use seaworthy_engine::environment::Places;
+use seaworthy_engine::environment::image::{Add, ImageError, Images, RegistrySettings};
 use seaworthy_sandbox::{Cancel, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, system_view};
 
 use super::{NOT_SET_UP, outputs};
 use crate::arguments::Isolated;
 use crate::failure::Failure;
 use crate::render;
+use crate::settings::Settings;
 
 /// A folder of the host that takes what the command leaves in `/out/<name>`.
 struct Writable {
@@ -24,11 +27,11 @@ struct Writable {
     host: PathBuf,
 }
 
-pub(super) fn run(arguments: &Isolated) -> Result<u8, Failure> {
+pub(super) fn run(settings: &Settings, arguments: &Isolated) -> Result<u8, Failure> {
     refuse_what_is_to_come(arguments)?;
     let writable = arguments.rw.iter().map(|text| writable(text)).collect::<Result<Vec<_>, _>>()?;
     let folders = writable.iter().map(|one| outputs::open(&one.host)).collect::<Result<Vec<_>, _>>()?;
-    let spec = specify(arguments, &writable)?;
+    let spec = specify(settings, arguments, &writable)?;
     let cancel = Cancel::new();
     let switch = cancel.clone();
     ctrlc::set_handler(move || switch.cancel()).map_err(|e| refused("cli/signal", e.to_string(), ""))?;
@@ -57,20 +60,15 @@ fn refuse_what_is_to_come(arguments: &Isolated) -> Result<(), Failure> {
         let message = format!("`--egress {host}`: no command reaches the network in this release");
         return Err(refused("sandbox/unsupported", message, "leave it out: the command then has an empty network"));
     }
-    if let Some(image) = &arguments.image {
-        let message = format!("`--image {image}`: commands run on the host's /usr in this release");
-        return Err(refused("sandbox/unsupported", message, "leave it out, or show an unpacked tree with --ro"));
-    }
     Ok(())
 }
 
-fn specify(arguments: &Isolated, writable: &[Writable]) -> Result<Spec, Failure> {
+fn specify(settings: &Settings, arguments: &Isolated, writable: &[Writable]) -> Result<Spec, Failure> {
     let profile = profile(&arguments.profile)?;
-    let view = system_view();
-    let mut mounts = Vec::new();
-    for path in &view.mounts {
-        mounts.push(mount(path, path.to_string_lossy().into_owned(), true)?);
-    }
+    let Root { mut mounts, links, texts, env, workdir } = match &arguments.image {
+        Some(reference) => of_image(settings, reference)?,
+        None => of_system()?,
+    };
     for text in &arguments.ro {
         let (host, place) = shown(text)?;
         // what lies in /in is data
@@ -90,16 +88,46 @@ fn specify(arguments: &Isolated, writable: &[Writable]) -> Result<Spec, Failure>
     Ok(Spec {
         profile,
         argv: arguments.command.clone(),
-        env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect::<BTreeMap<_, _>>(),
-        workdir: "/tmp".to_owned(),
+        env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(env).collect::<BTreeMap<_, _>>(),
+        workdir,
         hostname: "sandbox".to_owned(),
         mounts,
-        links: view.links,
-        texts: view.texts,
+        links,
+        texts,
         outputs: writable.iter().map(|one| one.name.clone()).collect(),
         limits: limits_of(arguments)?,
         capture: false,
     })
+}
+
+/// What the command sees as its root.
+struct Root {
+    mounts: Vec<Mount>,
+    links: Vec<(String, String)>,
+    texts: Vec<(String, String)>,
+    env: BTreeMap<String, String>,
+    workdir: String,
+}
+
+/// The host's own programs.
+fn of_system() -> Result<Root, Failure> {
+    let view = system_view();
+    let shown = |path: &PathBuf| mount(path, path.to_string_lossy().into_owned(), true);
+    let mounts = view.mounts.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+    Ok(Root { mounts, links: view.links, texts: view.texts, env: BTreeMap::new(), workdir: "/tmp".to_owned() })
+}
+
+/// An image, added if it is not there, with its variables and its working folder.
+fn of_image(settings: &Settings, reference: &str) -> Result<Root, Failure> {
+    let failed = |e: ImageError| refused(e.code(), e.to_string(), e.hint());
+    let images = Images::open(Places { cache_dir: &settings.cache_dir, state_dir: &settings.state_dir }).map_err(failed)?;
+    let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };
+    let add = Add { registry: Some(&registry), ..Add::default() };
+    let image = images.resolve(reference, Path::new("."), add).map_err(failed)?;
+    let tree = images.tree(&image).map_err(failed)?;
+    let setting = image.setting(&tree).map_err(failed)?;
+    let workdir = setting.workdir.unwrap_or_else(|| "/tmp".to_owned());
+    Ok(Root { mounts: setting.mounts, links: setting.links, texts: Vec::new(), env: setting.env, workdir })
 }
 
 /// The profiles of provisioning have the network of the host: nothing that a user names runs under them.

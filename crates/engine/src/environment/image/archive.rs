@@ -217,9 +217,9 @@ fn beside(name: &str, target: &str) -> Option<String> {
 fn saved(bytes: &[u8], tag: Option<&str>) -> Result<Saved, ImageError> {
     let what = "`manifest.json`";
     let all: Vec<Saved> = json_strict::parse_typed(bytes).map_err(|e| ImageError::document(what, e.to_string()))?;
-    let called = |saved: &&Saved| {
-        tag.is_none_or(|tag| saved.repo_tags.iter().flatten().any(|known| known == tag || known.ends_with(&format!(":{tag}"))))
-    };
+    // `app:1` calls `docker.io/library/app:1`, and so does `1`
+    let is = |known: &String, tag: &str| known.strip_suffix(tag).is_some_and(|rest| rest.is_empty() || rest.ends_with(['/', ':']));
+    let called = |saved: &&Saved| tag.is_none_or(|tag| saved.repo_tags.iter().flatten().any(|known| is(known, tag)));
     let mut named = all.iter().filter(called);
     match (named.next(), named.next()) {
         (Some(one), None) => Ok(one.clone()),
