@@ -58,6 +58,7 @@ const BODY: &[StepKind] = &[Transform, Train];
 
 pub(crate) const KINDS: &[&str] = &["ingest", "transform", "train", "validate", "deploy"];
 pub(crate) const SWITCH: &[&str] = &["enabled", "disabled"];
+pub(crate) const ISOLATIONS: &[&str] = &["sandbox", "gvisor", "microvm"];
 pub(crate) const TASKS: &[&str] = &["binary", "multiclass", "regression"];
 pub(crate) const EXPLAINERS: &[&str] = &["shap", "lime"];
 pub(crate) const CODE_INTEGRITY: &[&str] = &["any", "committed", "signed", "reviewed"];
@@ -82,6 +83,7 @@ pub(crate) const STEP_KEYS: &[StepKey] = &[
     key("policy_gate", Shape::Name, ANY, "the gate in `policies/` that must pass before the step commits"),
     key("container", Shape::Container, ANY, "locked environment NAME:TAG, or host; outside the table of `environments` it is refused"),
     key("sandbox", Shape::Flag, ANY, "confinement; true unless the environment is dev"),
+    key("isolation", Shape::Choice(ISOLATIONS), BODY, "how the step is walled off: sandbox; gvisor and microvm are refused in this release"),
     key("logging", Shape::Choice(SWITCH), ANY, "keep bounded standard output and error; disabled only in dev"),
     key("env", Shape::Choice(&["ephemeral"]), ANY, "the writable file system is thrown away afterwards"),
     key("data_provenance", Shape::Choice(&["enforce", "verify"]), ANY, "enforce: refuse inputs whose chain does not end at a trusted, signed source"),

@@ -175,6 +175,8 @@ pub struct Step {
     pub needs: Option<Vec<Name>>,
     /// `params:` any JSON-like value.
     pub params: Value,
+    /// `isolation:` what walls the step off; anything but `sandbox` is refused by this release at plan time.
+    pub isolation: Option<String>,
     /// `egress:` host:port (refused by this release at plan time).
     pub egress: Vec<String>,
     /// `secrets:` names (refused by this release at plan time).

@@ -163,6 +163,7 @@ impl<'a> Reader<'a, '_> {
             policy_gate: self.get("policy_gate", values::name),
             container: self.get("container", values::container),
             sandbox,
+            isolation: self.word("isolation"),
             logging: self.word("logging").is_none_or(|word| word == "enabled"),
             ephemeral: self.word("env").is_some(),
             data_provenance_enforced: self.word("data_provenance").is_some_and(|word| word == "enforce"),

@@ -58,6 +58,8 @@ const CASES: &[Case] = &[
     case("sandbox: true", "needs: [validate_model]", "plan/cycle", "[validate_model]", "`preprocess` → "),
     case("sandbox: true", "egress: [\"pypi.org:443\"]", "workflow/unsupported", "[\"pypi.org:443\"]", "*Confinement*"),
     case("sandbox: true", "secrets: [\"secret://vault/db#user\"]", "workflow/unsupported", "[\"secret", "*Confinement*"),
+    case("sandbox: true", "isolation: gvisor", "workflow/unsupported", "gvisor", "isolation: sandbox"),
+    case("sandbox: true", "isolation: microvm", "workflow/unsupported", "microvm", "isolation: sandbox"),
     case("explainability: shap", "explainability: lime", "workflow/unsupported", "lime", "*Examine*"),
     case("sandbox: true", "params: {password: hunter2}", "workflow/literal-secret", "hunter2", "secret://"),
     case("sandbox: true", "params: {note: AKIAIOSFODNN7EXAMPLE}", "workflow/literal-secret", "AKIA", "AWS"),
