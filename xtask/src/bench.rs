@@ -8,6 +8,8 @@
 
 mod chain;
 mod confinement;
+mod crashes;
+mod fan;
 mod folder;
 mod image;
 mod log;
@@ -37,6 +39,8 @@ const GROUPS: &[(&str, bool, Group)] = &[
     ("verify", true, verify::measure),
     ("signer", true, signer::measure),
     ("image", true, image::measure),
+    ("crashes", true, crashes::measure),
+    ("fan", false, fan::measure),
     ("overhead", false, overhead::measure),
     ("confinement", false, confinement::measure),
     ("folder", false, folder::measure),

@@ -14,6 +14,7 @@ mod ci;
 mod generate;
 mod interop;
 mod process;
+mod sim;
 mod tables;
 mod tidy;
 
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
   gen [--check]    schemas, command line reference, tables of error codes and events
   bench [--smoke] [GROUP…]
                    the table of measurements, beside other people's tools; --smoke: small, without them
+  sim N [FROM]     N stories of the simulator from that seed on: the store on a disk that dies, loses its power, fails and fills up
   interop          other people's tools against ours, in throw-away environments below target/interop
   drill            simulated attacks with the time to their detection
   demo             the main job: the example, run and verified
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
         ["gen", "--check"] => generate::run(true),
         ["bench", "--smoke", groups @ ..] => bench::run(true, groups),
         ["bench", groups @ ..] => bench::run(false, groups),
+        ["sim", count] => sim::seeds(count, "1"),
+        ["sim", count, from] => sim::seeds(count, from),
         ["interop"] => interop::run(),
         ["drill"] => Err("there are no drills yet: they come with *Operate*".to_owned()),
         ["demo"] => ci::demo(),

@@ -40,7 +40,7 @@ impl Failure {
     }
 
     pub(crate) fn internal(code: &str, cause: impl std::fmt::Display) -> Self {
-        Self::new(INTERNAL, code, cause.to_string(), "")
+        Self::new(INTERNAL, code, cause.to_string(), "mend the cause, then run the command again: what was recorded is safe")
     }
 
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {

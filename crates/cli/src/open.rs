@@ -145,7 +145,7 @@ fn open_log(paths: &EnvironmentPaths, keystore: &Keystore, signer: &Arc<ProcessS
     seen.refuse_rollback(&paths.log, !new)?;
     if new {
         signer.greet().map_err(|e| signing::failure(&e))?;
-        Log::create(&paths.log, &origin, &**signer).map_err(|e| Failure::configuration("log/create", e.to_string(), ""))?;
+        Log::create(&paths.log, &origin, &**signer).map_err(|e| Failure::configuration("log/create", e.to_string(), e.hint()))?;
     }
     let log = Log::open(&paths.log, &origin, signer.clone() as Arc<dyn Signer>).map_err(|e| Failure::integrity(e.code(), e))?;
     if log.size().map_err(|e| Failure::integrity("log/read", e))? == 0 {

@@ -56,7 +56,12 @@ impl EngineError {
 
     /// The machine or the product failed.
     pub fn internal(code: &str, cause: impl std::fmt::Display) -> Self {
-        Self::new(FaultKind::Internal, code, cause.to_string(), "")
+        Self::new(
+            FaultKind::Internal,
+            code,
+            cause.to_string(),
+            "mend the cause, then run again: what was recorded is safe, and finished steps do not run again",
+        )
     }
 
     pub(crate) fn body(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {

@@ -30,7 +30,7 @@ pub fn count_of_thread() -> u64 {
 
 /// Makes one file durable, its length and metadata included; one barrier.
 pub fn sync(file: &File) -> io::Result<()> {
-    file.sync_all()?;
+    crate::disk::fsync(file)?;
     note();
     Ok(())
 }
@@ -54,18 +54,18 @@ pub struct Group(());
 impl Group {
     /// Makes one file or folder durable.
     pub fn sync(&self, file: impl AsFd) -> io::Result<()> {
-        rustix::fs::fsync(file).map_err(io::Error::from)
+        crate::disk::fsync(file).map_err(io::Error::from)
     }
 
     /// Makes the bytes of one file durable, and of its metadata what is needed to read them.
     pub fn sync_data(&self, file: impl AsFd) -> io::Result<()> {
-        rustix::fs::fdatasync(file).map_err(io::Error::from)
+        crate::disk::fdatasync(file).map_err(io::Error::from)
     }
 
     /// Makes the whole file system that holds `file` durable: cheaper than very many single syncs.
     #[cfg(target_os = "linux")]
     pub fn sync_file_system(&self, file: impl AsFd) -> io::Result<()> {
-        rustix::fs::syncfs(file).map_err(io::Error::from)
+        crate::disk::syncfs(file).map_err(io::Error::from)
     }
 
     /// Only Linux syncs one file system as a whole.

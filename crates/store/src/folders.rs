@@ -9,9 +9,11 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, flock, fstat};
 use rustix::io::Errno;
 
+use crate::barrier;
+use crate::disk::{mkdirat, openat, unlinkat};
 use crate::error::StoreError;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -23,7 +25,7 @@ const LOCK_TRIES: u32 = 1_200;
 #[cfg(target_os = "linux")]
 const NETWORK: [(i64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0x517b, "SMB"), (0xfe53_4d42, "SMB2")];
 
-/// Creates `dir` if need be and opens it; 0700 and ours, or refused.
+/// Creates `dir` if need be and opens it; 0700 and ours, or refused. Its name survives a power cut.
 pub(crate) fn private_folder(dir: &Path) -> Result<OwnedFd, StoreError> {
     match mkdirat(CWD, dir, PRIVATE) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -31,7 +33,21 @@ pub(crate) fn private_folder(dir: &Path) -> Result<OwnedFd, StoreError> {
     }
     let folder = folder(dir)?;
     check_private(&folder, dir)?;
+    keep_name(&folder, dir)?;
     Ok(folder)
+}
+
+/// Makes the name of an empty folder durable. One that holds something has been through here: nothing is put into a folder before, so what
+/// it holds cannot be lost with its name.
+pub(crate) fn keep_name(folder: &OwnedFd, dir: &Path) -> Result<(), StoreError> {
+    if !names(folder).map_err(StoreError::os("list", dir))?.is_empty() {
+        return Ok(());
+    }
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // the parent may be a link of the user's own making
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent_fd = openat(CWD, parent, flags, Mode::empty()).map_err(StoreError::os("open", parent))?;
+    barrier::sync_each(&[parent_fd]).map_err(StoreError::io("sync", parent))
 }
 
 /// The same for a folder inside an open one.
@@ -43,6 +59,7 @@ pub(crate) fn private_folder_in(parent: &OwnedFd, name: &str, dir: &Path) -> Res
     }
     let folder = folder_in(parent, name).map_err(|errno| no_folder(&path, errno))?;
     check_private(&folder, &path)?;
+    keep_name(&folder, &path)?;
     Ok(folder)
 }
 

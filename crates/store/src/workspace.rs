@@ -13,11 +13,11 @@
 //! **Invariant:** a file that a user sees is replaced as a whole or not at all.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, linkat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, statat};
 use rustix::io::Errno;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::Name;
@@ -27,6 +27,7 @@ use seaworthy_core::ports::EvidenceSource;
 
 use crate::artifacts::{FaultKind, StoreFault};
 use crate::barrier;
+use crate::disk::{self, linkat, openat, renameat, unlinkat};
 use crate::error::StoreError;
 use crate::folders;
 
@@ -196,7 +197,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
 /// Makes the folder `dir` (0700) and those above it that are missing; one that others may enter is refused.
 pub fn private_folder(dir: &Path) -> Result<(), StoreError> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).map_err(StoreError::io("create", parent))?;
+        disk::make_folders(parent).map_err(StoreError::io("create", parent))?;
     }
     folders::private_folder(dir).map(drop)
 }
@@ -227,8 +228,8 @@ impl<'a> Temp<'a> {
         let path = dir.join(&temp);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(folder, &*temp, flags, Mode::RUSR | Mode::WUSR).map_err(StoreError::os("create", &path))?;
-        let mut temp = Self { folder, name: temp, file: File::from(file) };
-        temp.file.write_all(bytes).map_err(StoreError::io("write", &path))?;
+        let temp = Self { folder, name: temp, file: File::from(file) };
+        disk::write_all(&temp.file, bytes).map_err(StoreError::io("write", &path))?;
         fchmod(&temp.file, Mode::from_raw_mode(mode)).map_err(StoreError::os("set the mode of", &path))?;
         Ok(temp)
     }

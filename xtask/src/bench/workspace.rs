@@ -51,6 +51,22 @@ impl Workspace {
         Ok(workspace)
     }
 
+    /// A fan of `steps` shells that do nothing and need nothing; no step is reused.
+    pub(super) fn fan(bench: &Bench, name: &str, steps: u32) -> Result<Self, String> {
+        let workspace = Self::new(bench, name)?;
+        let (mut workflow, mut settings) = ("workflows:\n  - name: fan\n    steps:\n".to_owned(), "environment: dev\nsteps:\n".to_owned());
+        for step in 0..steps {
+            workflow.push_str(&format!("      - s{step}:\n          sandbox: true\n"));
+            settings
+                .push_str(&format!("  fan/s{step}: {{run: [sh, -c, ': > /out/o/x'], needs: [], outputs: {{o: dataset}}, cache: false}}\n"));
+        }
+        workspace.write("workflow.yaml", &workflow)?;
+        workspace.write("seaworthy.yaml", &settings)?;
+        workspace.done(&["keys", "create"])?;
+        workspace.done(&["lock"])?;
+        Ok(workspace)
+    }
+
     fn write(&self, name: &str, text: &str) -> Result<(), String> {
         let path = self.dir.join(name);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));

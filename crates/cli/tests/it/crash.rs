@@ -71,7 +71,7 @@ fn finished() -> Tiny {
 }
 
 /// What the workspace's last run committed: output names and digests.
-fn outcome(tiny: &Tiny) -> BTreeMap<String, String> {
+pub fn outcome(tiny: &Tiny) -> BTreeMap<String, String> {
     let mut outputs = BTreeMap::new();
     for event in tiny.events_of("step.committed") {
         for output in event["outputs"].as_array().unwrap() {
@@ -118,7 +118,7 @@ fn wait_for(tiny: &Tiny, state: &str, occurrence: usize, child: &mut std::proces
 }
 
 /// No process of the killed run survives it.
-fn settle(tiny: &Tiny) {
+pub fn settle(tiny: &Tiny) {
     let end = Instant::now() + Duration::from_secs(5);
     loop {
         let orphans = processes_of(tiny);

@@ -20,6 +20,7 @@ mod gates;
 mod image;
 mod journal;
 mod keys;
+mod kills;
 mod lock;
 mod ordinary;
 mod retries;

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::sync::PoisonError;
 
-use rustix::fs::{AtFlags, FileType, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, statat};
 use seaworthy_core::artifact::Manifest;
 use seaworthy_core::digest::Digest;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Artifacts, MANIFEST_BYTES_MAX};
+use crate::disk::unlinkat;
 use crate::error::{StoreError, blob_path};
 use crate::folders;
 

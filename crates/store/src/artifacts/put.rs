@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLockReadGuard};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, linkat, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat};
 use rustix::io::Errno;
 use seaworthy_core::artifact::{ArtifactRef, Manifest, ManifestEntry};
 use seaworthy_core::digest::{Digest, Hasher};
@@ -19,6 +19,7 @@ use seaworthy_core::digest::{Digest, Hasher};
 use super::folder::{FolderFiles, FolderRules};
 use super::{Artifacts, Writer};
 use crate::barrier;
+use crate::disk::{self, linkat, mkdirat, openat, renameat, unlinkat};
 use crate::error::{StoreError, blob_path};
 use crate::folders;
 
@@ -314,7 +315,7 @@ impl<'a> Batch<'a> {
         if standing != Standing::Same {
             let temp = self.temp()?;
             let path = self.store.dir.join("tmp").join(&temp.name);
-            temp.file.as_ref().map_or(Ok(()), |mut file| file.write_all(bytes)).map_err(StoreError::io("write", path))?;
+            temp.file.as_ref().map_or(Ok(()), |file| disk::write_all(file, bytes)).map_err(StoreError::io("write", path))?;
             self.stage(temp, digest, standing);
         }
         Ok(digest)
@@ -343,13 +344,13 @@ impl<'a> Batch<'a> {
         let mut hasher = Hasher::new();
         let mut second = rules.blake3.then(blake3::Hasher::new);
         let mut buffer = vec![0; CHUNK_BYTES];
-        let mut file = temp.file.as_ref();
+        let file = temp.file.as_ref();
         let size = copy_chunks(reader, &mut buffer, rules.bytes_max, &mut |chunk| {
             hasher.update(chunk);
             if let Some(second) = &mut second {
                 second.update(chunk);
             }
-            file.as_mut().map_or(Ok(()), |file| file.write_all(chunk))
+            file.map_or(Ok(()), |file| disk::write_all(file, chunk))
         })
         .map_err(|fault| fault.at("stream"))?;
         let digest = hasher.finish();

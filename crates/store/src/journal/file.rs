@@ -6,10 +6,10 @@
 //! has begun anew meanwhile (see `renew`) is let go, and the new one read from its start.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, ftruncate, mkdirat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, fstat, statat};
 use rustix::io::Errno;
 use seaworthy_core::digest::Digest;
 
@@ -17,7 +17,8 @@ use super::fence::{Fence, Pending};
 use super::record::{Decoded, Record, decode, encode};
 use super::{JournalError, RECORD_BYTES_MAX};
 use crate::barrier;
-use crate::folders::lock;
+use crate::disk::{self, ftruncate, mkdirat, openat};
+use crate::folders::{self, lock};
 
 pub(super) const FILE_NAME: &str = "journal";
 const TITLE: &[u8] = b"seaworthy journal 1\n";
@@ -82,6 +83,7 @@ impl JournalFile {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(fault("create", dir)(errno)),
         }
+        keep_name(dir)?;
         let path = dir.join(FILE_NAME);
         let file = open_file(&path, OFlags::RDWR | OFlags::CREATE)?;
         let mut journal = Self::new(path, file, true);
@@ -220,7 +222,21 @@ impl JournalFile {
         if !self.writable {
             return Ok(());
         }
-        ftruncate(&self.file, self.tail.offset).map_err(fault("cut the torn end of", &self.path))
+        self.shorten().map_err(io_fault("cut the torn end of", &self.path))
+    }
+
+    /// Writes all good records once more, where they stand.
+    fn write_again(&mut self) -> Result<(), JournalError> {
+        let mut bytes = Vec::new();
+        self.read_from(0, &mut bytes)?;
+        let good = usize::try_from(self.tail.offset).ok().and_then(|end| bytes.get(..end)).unwrap_or_default();
+        self.write_at(0, good)
+    }
+
+    /// Back to the last good record, durably: what is appended next without waiting must not mix with what stood here.
+    fn shorten(&self) -> std::io::Result<()> {
+        ftruncate(&self.file, self.tail.offset)?;
+        barrier::sync(&self.file)
     }
 
     pub(super) fn write(&mut self, prepared: Prepared, wait: bool) -> Result<u64, JournalError> {
@@ -228,7 +244,9 @@ impl JournalFile {
         let durable = written.and_then(|()| if wait { self.sync() } else { Ok(()) });
         if let Err(fault) = durable {
             // what cannot be cut off now is a torn end that the next append cuts off, or whole records that were never acknowledged
-            _ = ftruncate(&self.file, self.tail.offset);
+            _ = self.shorten();
+            // a failed barrier may have cost records before it, which were not waited for: no later one would take them to the disk
+            _ = self.write_again();
             return Err(fault);
         }
         self.tail.fence.settle(prepared.pending);
@@ -297,12 +315,18 @@ impl JournalFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), JournalError> {
         let path = &self.path;
         self.file.seek(SeekFrom::Start(offset)).map_err(io_fault("seek in", path))?;
-        self.file.write_all(bytes).map_err(io_fault("write", path))
+        disk::write_all(&self.file, bytes).map_err(io_fault("write", path))
     }
 
     fn damaged(&self, offset: u64, reason: &str) -> JournalError {
         JournalError::Damaged { path: self.path.clone(), offset, reason: reason.to_owned() }
     }
+}
+
+/// The folder's own name is durable before anything is in it.
+fn keep_name(dir: &Path) -> Result<(), JournalError> {
+    let kept = folders::folder(dir).and_then(|folder| folders::keep_name(&folder, dir));
+    kept.map_err(|error| JournalError::Io { what: "make durable", path: dir.to_path_buf(), source: std::io::Error::other(error) })
 }
 
 fn open_file(path: &Path, flags: OFlags) -> Result<File, JournalError> {

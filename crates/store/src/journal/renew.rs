@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat};
 use rustix::io::Errno;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::id::RunId;
@@ -22,6 +22,7 @@ use super::JournalError;
 use super::file::{JournalFile, Prepared, Tail, fault, io_fault};
 use super::record::{Record, State, StepName};
 use crate::barrier;
+use crate::disk::{openat, renameat, unlinkat};
 use crate::folders::lock;
 
 /// Where the new file is written. Whoever has the journal's lock may: one left over by a crash is nobody's.
@@ -74,7 +75,7 @@ impl JournalFile {
             Ok(fresh) => self.give_way_to(fresh, before),
             Err(cause) => {
                 // what lies aside is nobody's: the next one takes it away
-                _ = unlinkat(CWD, self.path.with_file_name(ASIDE), AtFlags::empty());
+                _ = unlinkat(CWD, &self.path.with_file_name(ASIDE), AtFlags::empty());
                 Ok(Renewal::Failed(cause))
             }
         }

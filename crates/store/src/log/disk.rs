@@ -6,19 +6,22 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use seaworthy_core::digest::Digest;
+use seaworthy_core::envelope::Bundle;
 use seaworthy_core::merkle::Node;
 use seaworthy_core::merkle::tile::Tile;
 
 use super::LogError;
 use super::pending::Pending;
+use super::wal::WAL;
+use crate::{barrier, disk};
 
 /// Bytes of one file that is read whole.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
@@ -96,7 +99,7 @@ impl Folder {
     /// Opens a file for appending or syncing.
     pub(super) fn open_file(&self, path: &str, flags: OFlags) -> Result<File, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, path, flags, Mode::from_raw_mode(0o644)).map(File::from)
+        disk::openat(&self.fd, path, flags, Mode::from_raw_mode(0o644)).map(File::from)
     }
 
     /// The bytes of a regular file; `None` if there is none.
@@ -124,24 +127,67 @@ impl Folder {
     }
 
     pub(super) fn write_aside(&self, bytes: &[u8]) -> Result<File, LogError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-        let mut file = self.open_file(ASIDE, flags).map_err(|error| io_error("create", ASIDE, error))?;
-        self.write_all(&mut file, bytes).map_err(|error| io_error("write", ASIDE, error))?;
+        // never one that a crash left: what stood in it could come back under the new name
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let new = match self.open_file(ASIDE, flags) {
+            Err(Errno::EXIST) => {
+                disk::unlinkat(&self.fd, ASIDE, AtFlags::empty()).map_err(|error| io_error("take away", ASIDE, error))?;
+                self.open_file(ASIDE, flags)
+            }
+            new => new,
+        };
+        let file = new.map_err(|error| io_error("create", ASIDE, error))?;
+        self.write_all(&file, bytes).map_err(|error| io_error("write", ASIDE, error))?;
         Ok(file)
     }
 
+    /// Writes bytes that are there already, so that the next barrier takes them to the disk whatever became of an earlier one.
+    pub(super) fn write_again(&self, path: &str, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
+        use std::io::Seek as _;
+        let failed = |error: std::io::Error| io_error("write again", path, error);
+        let mut file = self.open_file(path, OFlags::WRONLY).map_err(|error| io_error("open", path, error))?;
+        file.seek(std::io::SeekFrom::Start(offset)).map_err(failed)?;
+        self.write_all(&file, bytes).map_err(failed)
+    }
+
+    /// The barrier of a commit. If it fails, the disk may have forgotten any part of what was not durable, and no later barrier would take
+    /// it there: all of it is written once more.
+    pub(super) fn sync_wal(&self, wal: &File) -> Result<(), LogError> {
+        let synced = barrier::group(|group| group.sync_data(wal)).map_err(|error| io_error("sync", WAL, error));
+        if synced.is_err()
+            && let Ok(Some(bytes)) = self.read(WAL)
+        {
+            // if this fails too, nothing that was acknowledged is lost yet, and the next opening meets the same disk
+            _ = self.write_again(WAL, 0, &bytes);
+        }
+        synced
+    }
+
+    /// Takes a file away that the `wal` holds.
+    pub(super) fn remove(&self, path: &str) {
+        // one that cannot be removed is found by the audit if it is not whole
+        _ = disk::unlinkat(&self.fd, path, AtFlags::empty());
+    }
+
+    /// Makes the names in the folder durable, and its own.
+    pub(super) fn keep_names(&self) -> Result<(), LogError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = rustix::fs::openat(&self.fd, "..", flags, Mode::empty()).map_err(|error| io_error("open", "..", error))?;
+        barrier::sync_each(&[self.fd.as_fd(), parent.as_fd()]).map_err(|error| io_error("sync", ".", error))
+    }
+
     /// The one place where bytes go into a file.
-    pub(super) fn write_all(&self, file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    pub(super) fn write_all(&self, file: &File, bytes: &[u8]) -> std::io::Result<()> {
         #[cfg(test)]
         if let Some(cut) = self.fault.cut(bytes.len()) {
-            file.write_all(&bytes[..cut])?;
+            disk::write_all(file, &bytes[..cut])?;
             return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
         }
-        file.write_all(bytes)
+        disk::write_all(file, bytes)
     }
 
     pub(super) fn rename_aside(&self, path: &str) -> Result<(), LogError> {
-        let rename = || rustix::fs::renameat(&self.fd, ASIDE, &self.fd, path);
+        let rename = || disk::renameat(&self.fd, ASIDE, &self.fd, path);
         let done = match rename() {
             Err(Errno::NOENT) => self.make_folders(path).and_then(|()| rename()),
             done => done,
@@ -152,7 +198,7 @@ impl Folder {
     fn make_folders(&self, path: &str) -> Result<(), Errno> {
         for (at, _) in path.match_indices('/') {
             let folder = path.get(..at).unwrap_or_default();
-            match rustix::fs::mkdirat(&self.fd, folder, Mode::from_raw_mode(0o755)) {
+            match disk::mkdirat(&self.fd, folder, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }
@@ -165,9 +211,9 @@ impl Folder {
         let folder = format!("{}.p", full.path());
         for name in self.names(&folder).unwrap_or_default() {
             // a partial that stays is no fault: the specification allows it
-            _ = rustix::fs::unlinkat(&self.fd, format!("{folder}/{name}"), AtFlags::empty());
+            _ = disk::unlinkat(&self.fd, &*format!("{folder}/{name}"), AtFlags::empty());
         }
-        _ = rustix::fs::unlinkat(&self.fd, folder, AtFlags::REMOVEDIR);
+        _ = disk::unlinkat(&self.fd, &*folder, AtFlags::REMOVEDIR);
     }
 
     /// Names in a folder; none if it does not exist.
@@ -222,6 +268,12 @@ impl Folder {
         &self.fd
     }
 
+    /// The length of what is under a name; `None` if nothing is.
+    pub(super) fn length(&self, path: &str) -> Option<u64> {
+        let stat = rustix::fs::statat(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        u64::try_from(stat.st_size).ok()
+    }
+
     /// Whether `path` names the very file that is open as `file`.
     pub(super) fn is_same(&self, path: &str, file: &File) -> Result<bool, LogError> {
         let failed = |error: Errno| io_error("look at", path, error);
@@ -270,9 +322,9 @@ impl Files {
         Ok(self.restored.get_or_init(|| files))
     }
 
-    /// A file; an empty one counts as missing: no file of a log is empty, but a power cut leaves such.
+    /// A file; one that a power cut left empty or torn counts as missing, as long as the `wal` still holds it.
     pub(super) fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, LogError> {
-        if let Some(bytes) = self.folder.read(path)?.filter(|bytes| !bytes.is_empty()) {
+        if let Some(bytes) = self.folder.read(path)?.filter(|bytes| is_whole(path, bytes)) {
             return Ok(Some(bytes.into()));
         }
         if let Some(bytes) = self.restored()?.get(path) {
@@ -319,6 +371,16 @@ impl Files {
     pub(super) fn node(&self, node: Node, size: u64) -> Result<Digest, LogError> {
         let tile = Tile::of_node(node, size).ok_or(LogError::OutOfRange { index: node.index << node.level, size })?;
         Ok(tile.node(&self.tile(tile)?, node)?)
+    }
+}
+
+/// Whether a file has the form of what it is: its beginning alone has not. Says nothing about its content.
+fn is_whole(path: &str, bytes: &[u8]) -> bool {
+    match Tile::parse(path) {
+        Some(tile) if tile.level.is_some() => bytes.len() == usize::from(tile.width) * 32,
+        Some(tile) => tile.entries(bytes).is_ok(),
+        None if path.starts_with("bundles/") => Bundle::from_json(bytes).is_ok(),
+        None => !bytes.is_empty(),
     }
 }
 

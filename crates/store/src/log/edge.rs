@@ -9,7 +9,7 @@ use seaworthy_core::merkle::tile::{Tile, push_entry};
 use seaworthy_core::merkle::{Frontier, MerkleError, leaf_hash, peaks, root_of};
 
 use super::LogError;
-use super::disk::Files;
+use super::disk::{Files, Folder};
 
 /// The hashes of each level's partial tile, the partial bundle of entries, and the peaks of the tree.
 #[derive(Clone, Default)]
@@ -97,6 +97,38 @@ impl Edge {
         });
         bundle.into_iter().chain(tiles).collect()
     }
+}
+
+impl Edge {
+    /// Narrower partial tiles of the right edge that have another length than they must have, as they should be. They are never synced, so a
+    /// power cut may have torn them, and whoever holds an older checkpoint reads them.
+    pub(super) fn torn_beginnings(&self, folder: &Folder) -> Result<Vec<(String, Vec<u8>)>, LogError> {
+        let mut torn = Vec::new();
+        for (wide, bytes) in self.partials() {
+            let names = folder.names(&format!("{}.p", Tile { width: 256, ..wide }.path()))?;
+            let narrower = |name: &String| name.parse::<u16>().ok().filter(|width| (1..wide.width).contains(width));
+            let ends = if wide.level.is_some() { Vec::new() } else { ends(&wide.entries(&bytes)?) };
+            for width in names.iter().filter_map(narrower) {
+                let end = if wide.level.is_some() { Some(usize::from(width) * 32) } else { ends.get(usize::from(width) - 1).copied() };
+                let path = Tile { width, ..wide }.path();
+                let Some(whole) = end.and_then(|end| bytes.get(..end)) else { continue };
+                if folder.length(&path) != u64::try_from(whole.len()).ok() {
+                    torn.push((path, whole.to_vec()));
+                }
+            }
+        }
+        Ok(torn)
+    }
+}
+
+/// Where each entry of a bundle ends.
+fn ends(entries: &[&[u8]]) -> Vec<usize> {
+    let mut end = 0;
+    let length = |entry: &&[u8]| {
+        end += entry.len() + 2;
+        end
+    };
+    entries.iter().map(length).collect()
 }
 
 fn bytes(hashes: &[Digest]) -> Vec<u8> {

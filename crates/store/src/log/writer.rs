@@ -28,7 +28,7 @@ use super::queue::{Batch, Outcome, Queue};
 use super::reader::{LogReader, bundle_path};
 use super::signing::{finish, own, sign, unsigned};
 use super::wal::{Record, Scan, WAL, scan};
-use crate::barrier;
+use crate::{barrier, disk};
 
 /// Name of the checkpoint file.
 pub(super) const CHECKPOINT: &str = "checkpoint";
@@ -78,7 +78,7 @@ impl Log {
     /// Makes an empty log in `dir`, which may exist but holds no log yet, with a signed checkpoint of size 0.
     pub fn create(dir: &Path, origin: &str, signer: &dyn Signer) -> Result<(), LogError> {
         let shown = dir.to_string_lossy();
-        std::fs::create_dir_all(dir).map_err(|error| io_error("create the folder", &shown, error))?;
+        disk::make_folders(dir).map_err(|error| io_error("create the folder", &shown, error))?;
         let folder = Folder::open(dir)?;
         let _lock = folder.lock()?;
         if folder.read(WAL)?.is_some() || folder.read(CHECKPOINT)?.is_some() {
@@ -86,15 +86,10 @@ impl Log {
         }
         let empty = Checkpoint { origin: origin.to_owned(), size: 0, root: empty_root(), extensions: Vec::new() };
         let checkpoint = sign(signer, &empty)?;
-        folder.replace(CHECKPOINT, checkpoint.as_bytes())?;
-        let base = Record { checkpoint, ..Record::default() }.encode()?;
+        // the wal first: with it a log can be opened, without it there is none, so that a beginning that died is begun again
+        let base = Record { checkpoint: checkpoint.clone(), ..Record::default() }.encode()?;
         let file = folder.write_aside(&base)?;
-        barrier::group(|group| {
-            let checkpoint = folder.open_file(CHECKPOINT, OFlags::RDONLY)?;
-            group.sync(&checkpoint)?;
-            group.sync(&file)
-        })
-        .map_err(|error| io_error("sync", CHECKPOINT, error))?;
+        barrier::sync(&file).map_err(|error| io_error("sync", WAL, error))?;
         folder.rename_aside(WAL)?;
         // the folder's own name is in its parent
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -102,7 +97,8 @@ impl Log {
             group.sync(folder.fd())?;
             File::open(parent).and_then(|parent| group.sync(&parent))
         })
-        .map_err(|error| io_error("sync", WAL, error))
+        .map_err(|error| io_error("sync", WAL, error))?;
+        folder.replace(CHECKPOINT, checkpoint.as_bytes())
     }
 
     /// Opens the log for appending and finishes what a crash left behind. The origin must be the one it was made with.
@@ -181,6 +177,9 @@ impl Log {
     }
 
     fn wake_publisher(&self) {
+        if disk::is_simulated() {
+            return;
+        }
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
         if publisher.is_none() {
             let shared = self.shared.clone();
@@ -440,6 +439,12 @@ fn without_old_checkpoint(writes: &mut Writes) {
     });
 }
 
+/// The bytes of an intent that stands behind `start` bytes.
+fn bytes_of_intent(wal: &[u8], start: u64, length: usize) -> &[u8] {
+    let start = usize::try_from(start).unwrap_or(usize::MAX);
+    wal.get(start..start.saturating_add(length)).unwrap_or_default()
+}
+
 fn are_there(folder: &Folder, writes: &Writes) -> Result<bool, LogError> {
     for (path, bytes) in writes {
         if folder.read(path)?.as_ref() != Some(bytes) {
@@ -449,13 +454,23 @@ fn are_there(folder: &Folder, writes: &Writes) -> Result<bool, LogError> {
     Ok(true)
 }
 
+/// Writes those that are not there as they should be.
+fn write_missing(folder: &Folder, writes: &Writes) -> Result<(), LogError> {
+    for (path, bytes) in writes {
+        if folder.read(path)?.as_ref() != Some(bytes) {
+            folder.replace(path, bytes)?;
+        }
+    }
+    Ok(())
+}
+
 impl State {
     /// Reads the state from the files up to the base and from the `wal` beyond it, and writes the files that are missing.
     fn load(folder: &Arc<Folder>, origin: &str, signer: &dyn Signer) -> Result<Self, LogError> {
         let opened = folder.open_file(WAL, OFlags::RDWR | OFlags::APPEND);
         let wal = opened.map_err(|error| io_error("open", WAL, error))?;
-        let bytes = folder.read(WAL)?.unwrap_or_default();
-        let mut scan = scan(&bytes)?;
+        let bytes_read = folder.read(WAL)?.unwrap_or_default();
+        let mut scan = scan(&bytes_read)?;
         let intent = scan.intent.take();
         let Some((base, rest)) = scan.records.split_first() else {
             return Err(LogError::corrupt(WAL, "it does not start with an intact record"));
@@ -463,7 +478,7 @@ impl State {
         if !checkpoint_is_last(&scan, folder.read(CHECKPOINT)?.as_deref())? {
             // whoever wrote the last record may have died before its barrier: no checkpoint is published that a power cut
             // could take back
-            barrier::sync(&wal).map_err(|error| io_error("sync", WAL, error))?;
+            folder.sync_wal(&wal)?;
         }
         let mut edge = Edge::load(&Files::on_disk(folder.clone()), base.before)?;
         let mut writes = apply(&mut edge, std::slice::from_ref(base), origin)?;
@@ -498,14 +513,20 @@ impl State {
         };
         if scan.torn {
             let intact = state.wal_bytes + finished.as_ref().map_or(0, |(_, bytes)| u64::try_from(*bytes).unwrap_or(u64::MAX));
-            state.wal.set_len(intact).map_err(|error| io_error("cut the torn end of", WAL, error))?;
+            disk::ftruncate(&state.wal, intact).map_err(|error| io_error("cut the torn end of", WAL, error))?;
+        }
+        if rest.is_empty() {
+            // nothing was committed behind this base: whoever gave it its name may have died before the name was durable
+            folder.keep_names()?;
         }
         let confirmed = scan.is_confirmed() && finished.is_none();
         let complete = complete && finished.is_none();
         if let Some((record, bytes)) = finished {
+            // its barrier may have failed: what the disk has forgotten of it, only another write brings there
+            folder.write_again(WAL, state.wal_bytes, bytes_of_intent(&bytes_read, state.wal_bytes, bytes))?;
             let signature = record.encode_signature()?;
-            folder.write_all(&mut state.wal, &signature).map_err(|error| io_error("append to", WAL, error))?;
-            barrier::sync(&state.wal).map_err(|error| io_error("sync", WAL, error))?;
+            folder.write_all(&state.wal, &signature).map_err(|error| io_error("append to", WAL, error))?;
+            folder.sync_wal(&state.wal)?;
             writes.extend(apply(&mut state.edge, std::slice::from_ref(&record), origin)?);
             without_old_checkpoint(&mut writes);
             state.wal_bytes += u64::try_from(bytes + signature.len()).unwrap_or(u64::MAX);
@@ -514,11 +535,10 @@ impl State {
         if !confirmed {
             state.confirm(folder)?;
         }
-        for (path, bytes) in writes.iter().filter(|_| !complete) {
-            if folder.read(path)?.as_ref() != Some(bytes) {
-                folder.replace(path, bytes)?;
-            }
+        if !complete {
+            write_missing(folder, &writes)?;
         }
+        write_missing(folder, &state.edge.torn_beginnings(folder)?)?;
         state.dirty.extend(writes.into_iter().map(|(path, _)| path));
         Ok(state)
     }
@@ -588,9 +608,9 @@ impl State {
         if grown > FILE_BYTES_MAX {
             return Err(LogError::Leaf { reason: "a commit over 1 GiB".to_owned() });
         }
-        if let Err(error) = folder.write_all(&mut self.wal, bytes) {
+        if let Err(error) = folder.write_all(&self.wal, bytes) {
             let error = io_error("append to", WAL, error);
-            if self.wal.set_len(start).is_err() {
+            if disk::ftruncate(&self.wal, start).is_err() {
                 self.halted = Some(error.to_string());
             }
             return Err(error);
@@ -605,11 +625,10 @@ impl State {
         let writes = apply(&mut edge, std::slice::from_ref(record), origin).inspect_err(|error| {
             self.halted = Some(error.to_string());
         })?;
-        if let Err(error) = barrier::group(|group| group.sync_data(&self.wal)) {
-            let error = io_error("sync", WAL, error);
+        if let Err(error) = folder.sync_wal(&self.wal) {
             self.halted = Some(error.to_string());
             // so that nobody takes the record for durable; if this fails too, it is in the log without acknowledgement
-            _ = self.wal.set_len(unsigned_end);
+            _ = disk::ftruncate(&self.wal, unsigned_end);
             return Err(error);
         }
         self.edge = edge;
@@ -628,10 +647,10 @@ impl State {
     /// Says in the `wal`, without a barrier, that the record before is durable: readers take it even while the next is written.
     fn confirm(&mut self, folder: &Folder) -> Result<(), LogError> {
         let bytes = Record { before: self.edge.size(), checkpoint: self.checkpoint.clone(), ..Record::default() }.encode()?;
-        match folder.write_all(&mut self.wal, &bytes) {
+        match folder.write_all(&self.wal, &bytes) {
             Ok(()) => self.wal_bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             // without it the record stands as well, but nothing may follow a torn one
-            Err(error) if self.wal.set_len(self.wal_bytes).is_err() => self.halted = Some(error.to_string()),
+            Err(error) if disk::ftruncate(&self.wal, self.wal_bytes).is_err() => self.halted = Some(error.to_string()),
             Err(_) => {}
         }
         Ok(())
@@ -705,7 +724,14 @@ fn sync_all(folder: &Folder, group: &barrier::Group, paths: &BTreeSet<String>, s
         let advice = rustix::fs::Advice::DontNeed;
         rustix::fs::fadvise(open(path)?, 0, None, advice).map_err(|error| failed(path, &error))?;
     }
-    for path in paths.iter().copied().chain(folders) {
+    for path in &paths {
+        group.sync(&open(path)?).map_err(|error| {
+            // the disk may have forgotten what is still shown: it goes, and is made again from the wal
+            folder.remove(path);
+            failed(path, &error)
+        })?;
+    }
+    for path in folders {
         group.sync(&open(path)?).map_err(|error| failed(path, &error))?;
     }
     Ok(())

@@ -16,6 +16,7 @@ mod folder;
 mod journal;
 mod journal_renewal;
 mod scratch;
+mod seam;
 #[path = "../../examples/signer/mod.rs"]
 #[allow(dead_code, reason = "tests need only part of it")]
 mod signer;
