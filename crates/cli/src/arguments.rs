@@ -51,7 +51,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  seaworthy demo --dir /tmp/demo")]
     Demo(Demo),
     /// Show what a run would do, and every fault in the files
-    #[command(after_help = "Example:\n  seaworthy plan workflow.yaml")]
+    #[command(after_help = "Examples:\n  seaworthy plan workflow.yaml\n  seaworthy plan workflow.yaml --reach")]
     Plan(Plan),
     /// Pin sources, environments, code, gates and schemas by digest in seaworthy.lock
     #[command(after_help = "Examples:\n  seaworthy lock workflow.yaml\n  seaworthy lock workflow.yaml --update source:ingest_data")]
@@ -170,6 +170,9 @@ pub(crate) struct Plan {
     /// Which workflow of the file (default: its only one)
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Show instead what each step can reach: data, code, environment, hosts, secrets
+    #[arg(long)]
+    pub(crate) reach: bool,
 }
 
 #[derive(Args, Debug)]

@@ -5,6 +5,8 @@
 use seaworthy_core::digest::Digest;
 use seaworthy_core::lock::{Lock, PinKind};
 use seaworthy_core::plan::Plan;
+use seaworthy_core::plan::reach::{self, StepReach};
+use seaworthy_core::workflow::model::OutputName;
 use seaworthy_engine::pins::{self, Seen};
 use serde::Serialize;
 use serde_json::json;
@@ -17,6 +19,10 @@ use crate::settings::Settings;
 
 pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<u8, Failure> {
     let loaded = load::load(settings, &arguments.workflow, arguments.name.as_deref())?;
+    if arguments.reach {
+        show_reach(settings, &loaded.plan);
+        return Ok(0);
+    }
     let lock = loaded.lock_file()?;
     let pins = states(&loaded.plan, &lock.lock, &loaded.look_at_pins(settings, &lock.lock));
     if settings.json {
@@ -44,6 +50,50 @@ pub(crate) fn run(settings: &Settings, arguments: &Arguments) -> Result<u8, Fail
         render::line(&format!("  pin {:<40} {digest:<12} {}{now}{note}", pin.name, pin.state));
     }
     Ok(0)
+}
+
+/// Step × artifact, and what else each step's body can reach. A cell is `r` (reads), `w` (writes) or `.` (is not there for it).
+fn show_reach(settings: &Settings, plan: &Plan) {
+    let steps = reach::reach(plan);
+    if settings.json {
+        render::json(&json!({"digest": plan.digest().hex(), "reach": steps}));
+        return;
+    }
+    let artifacts = reach::artifacts(&steps);
+    let width = steps.iter().map(|step| step.step.as_str().len()).max().unwrap_or_default();
+    render::line(&format!("{} ({}), plan {}", plan.workflow, plan.environment, plan.digest().short()));
+    for (column, artifact) in artifacts.iter().enumerate() {
+        render::line(&format!("  {:width$}  {}┌ {artifact}", "", "│ ".repeat(column)));
+    }
+    for step in &steps {
+        let cells: Vec<&str> = artifacts.iter().map(|artifact| cell(step, artifact)).collect();
+        render::line(&format!("  {:width$}  {}  {}", step.step.as_str(), cells.join(" "), beyond(step)));
+    }
+}
+
+fn cell(step: &StepReach, artifact: &OutputName) -> &'static str {
+    if step.writes.contains(artifact) {
+        "w"
+    } else if step.reads.contains(artifact) {
+        "r"
+    } else {
+        "."
+    }
+}
+
+/// What a step reaches besides artifacts, in words.
+fn beyond(step: &StepReach) -> String {
+    let listed = |items: &[String], none: &str| if items.is_empty() { none.to_owned() } else { items.join(", ") };
+    let named = |what: &str, value: &Option<String>| value.as_ref().map(|value| format!("{what} {value}"));
+    let mut parts = vec![format!("body: {}", step.body)];
+    parts.extend(named("source", &step.source));
+    parts.extend(named("code", &step.code));
+    parts.extend(named("environment", &step.environment));
+    if step.body == "yours" {
+        parts.push(format!("hosts: {}", listed(&step.hosts, "none")));
+        parts.push(format!("secrets: {}", listed(&step.secrets, "none")));
+    }
+    parts.join("; ")
 }
 
 /// One pin, as the lock has it and as it is.

@@ -80,6 +80,31 @@ fn faults_of_a_workflow_are_all_shown_with_place_and_hint() {
 }
 
 #[test]
+fn what_plan_says_a_step_reaches_is_what_the_step_finds() {
+    let tiny = Tiny::unlocked();
+    let text = tiny.ok(&["plan", "workflow.yaml", "--reach"]).stdout;
+    assert!(text.contains("double  r w .  body: yours; code src/; hosts: none; secrets: none"), "{text}");
+    let shown: serde_json::Value = serde_json::from_str(&tiny.ok(&["plan", "workflow.yaml", "--reach", "--json"]).stdout).unwrap();
+    let total = &shown["reach"][2];
+    assert_eq!(
+        (&total["step"], &total["reads"]),
+        (&"total".into(), &serde_json::json!([{"step": "double", "output": "doubled"}])),
+        "{shown}"
+    );
+    assert_eq!((&shown["reach"][0]["body"], &shown["reach"][0]["source"]), (&"seaworthy".into(), &"s3://lake/raw/".into()));
+    tiny.ok(&["keys", "create"]);
+    // the body ends well only if its inputs are exactly these; the control names one more
+    for (inputs, code) in [("doubled raw ", 1), ("doubled ", 0)] {
+        let body = format!(
+            "set -eu\n[ \"$(ls $SEAWORTHY_INPUTS | tr '\\n' ' ')\" = '{inputs}' ]\ncp -r $SEAWORTHY_INPUTS/doubled/. $SEAWORTHY_OUTPUTS/total\n"
+        );
+        tiny.write("src/total.sh", body.as_bytes());
+        tiny.ok(&["lock", "--update", "all"]);
+        assert_eq!(tiny.run(&["run", "workflow.yaml"]).code, code, "{inputs}");
+    }
+}
+
+#[test]
 fn errors_have_a_code_a_hint_and_their_exit_code() {
     let tiny = Tiny::unlocked();
     tiny.refused(&["run", "nothing.yaml"], 3, "workflow/unreadable");

@@ -6,6 +6,7 @@
 mod completeness;
 mod held_out;
 mod order;
+pub mod reach;
 mod resolve;
 
 use serde::{Deserialize, Serialize};
