@@ -213,12 +213,14 @@ fn authorizer(dir: &Path) -> Result<(Authorizer, Option<Digest>), Failure> {
     Ok((Authorizer::with_workspace(&named).map_err(refused)?, Some(digest)))
 }
 
-/// The profiles of provisioning have the network of the host: no step may ask for them.
+/// The profiles of provisioning have the network of the host: no step may ask for them. Without namespaces the hashed copy of the host's
+/// files cannot stand where programs look for them: steps are not run so in this release.
 fn profile(confinement: &Confinement) -> Result<Profile, Failure> {
     let Some(name) = &confinement.profile else { return Ok(Profile::Strict) };
-    let known = name.parse().ok().filter(|profile: &Profile| profile.is_for_steps());
+    let known = name.parse().ok().filter(|profile: &Profile| matches!(profile, Profile::Strict | Profile::NoCgroup));
     known.ok_or_else(|| {
-        Failure::usage(format!("no profile for steps is called `{name}`"), "strict or no-cgroup (landlock is not built yet)")
+        let hint = "strict or no-cgroup; landlock is for `seaworthy sandbox run` in this release";
+        Failure::usage(format!("no profile for steps is called `{name}`"), hint)
     })
 }
 

@@ -5,7 +5,9 @@
 //! **Invariant:** the system call filter comes last; after it only `execve` is left to do.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit};
@@ -16,14 +18,18 @@ use crate::{landlock, seccomp, syscall};
 const OPEN_FILES_MAX: u64 = 4096;
 
 /// Confines this process. The stages are named for the report.
-pub(crate) fn confine(order: &Order) -> Result<(), (&'static str, io::Error)> {
+pub(crate) fn confine(order: &Order, sources: &[OwnedFd]) -> Result<(), (&'static str, io::Error)> {
     let at = |stage: &'static str| move |error: io::Error| (stage, error);
     rustix::process::setsid().map_err(|error| ("setsid", error.into()))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| ("no_new_privs", error.into()))?;
     syscall::close_on_exec().map_err(at("descriptors"))?;
     limit(order).map_err(at("resource limits"))?;
     rustix::process::chdir(order.workdir.as_str()).map_err(|error| ("working folder", error.into()))?;
-    landlock::restrict_to_root().map_err(at("landlock"))?;
+    match &order.view {
+        None => landlock::restrict_to_root(),
+        Some(view) => landlock::restrict_to_view(order, Path::new(view), sources),
+    }
+    .map_err(at("landlock"))?;
     seccomp::install(&order.filters).map_err(at("seccomp"))
 }
 

@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use crate::mounts::{self, Staged, stage};
 use crate::profile::Network;
 use crate::wire::{Message, Order};
-use crate::{confine, syscall, wire};
+use crate::{confine, syscall, warden, wire};
 
 /// User and group the step sees itself as. Never 0.
 pub(crate) const ID_INSIDE: u32 = 1000;
@@ -33,11 +33,20 @@ pub(crate) fn is_entered() -> bool {
 pub fn init_main() {
     ENTERED.store(true, Ordering::Relaxed);
     let called = std::env::args_os().next();
+    if called.as_deref().and_then(|name| name.to_str()) == syscall::WARDEN_NAME.to_str().ok() {
+        let Ok(control) = syscall::take_control() else { syscall::exit_now(1) };
+        syscall::exit_now(told(&control, warden::serve(control.as_fd())));
+    }
     if called.as_deref().and_then(|name| name.to_str()) != syscall::INIT_NAME.to_str().ok() || std::process::id() != 1 {
         return;
     }
     let Ok(control) = syscall::take_control() else { syscall::exit_now(1) };
-    let code = match serve(control.as_fd()) {
+    syscall::exit_now(told(&control, serve(control.as_fd())));
+}
+
+/// The exit code, after the launcher was told what failed.
+fn told(control: &OwnedFd, served: Staged<()>) -> i32 {
+    match served {
         Ok(()) => 0,
         Err((stage, error)) => {
             let errno = error.raw_os_error().unwrap_or(0);
@@ -46,8 +55,7 @@ pub fn init_main() {
             let _ = wire::send_message(control.as_fd(), &Message::Failed { stage, errno }, &[]);
             1
         }
-    };
-    syscall::exit_now(code)
+    }
 }
 
 fn serve(control: BorrowedFd<'_>) -> Staged<()> {
@@ -66,7 +74,7 @@ fn serve(control: BorrowedFd<'_>) -> Staged<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(stage("not dumpable"))?;
     wire::send_message(control, &Message::Ready { namespaces, landlock_abi }, &[out.as_fd()]).map_err(stage("reporting"))?;
     drop(out);
-    let (step, failure) = start(&order)?;
+    let (step, failure) = start(&order, &[])?;
     attend(control, step, failure)
 }
 
@@ -93,10 +101,10 @@ fn put(path: &str, text: &str) -> io::Result<()> {
 }
 
 /// Forks the step. The pipe's end is reached when the program runs; before that it carries the stage that failed.
-fn start(order: &Order) -> Staged<(i32, OwnedFd)> {
+pub(crate) fn start(order: &Order, sources: &[OwnedFd]) -> Staged<(i32, OwnedFd)> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(stage("pipe"))?;
     let step = syscall::fork_step(|| {
-        let (stage, error) = match confine::confine(order) {
+        let (stage, error) = match confine::confine(order, sources) {
             Err(failed) => failed,
             Ok(()) => ("", confine::execute(order)),
         };
@@ -110,14 +118,8 @@ fn start(order: &Order) -> Staged<(i32, OwnedFd)> {
 
 /// Reaps until the step's main process ends, then reports.
 fn attend(control: BorrowedFd<'_>, step: i32, failure: OwnedFd) -> Staged<()> {
-    let mut text = String::new();
-    fs::File::from(failure).read_to_string(&mut text).map_err(stage("start"))?;
-    if let Some((errno, reason)) = text.split_once('\n') {
-        let errno = errno.parse().unwrap_or(libc::EIO);
-        return match reason.split_once(": ") {
-            Some(("", _)) => wire::send_message(control, &Message::NotExecuted { errno }, &[]).map_err(stage("reporting")),
-            _ => Err((reason.to_owned(), io::Error::from_raw_os_error(errno))),
-        };
+    if !is_running(control, failure)? {
+        return Ok(());
     }
     loop {
         let Some(ended) = syscall::wait4(-1, true).map_err(stage("waiting"))? else {
@@ -127,5 +129,20 @@ fn attend(control: BorrowedFd<'_>, step: i32, failure: OwnedFd) -> Staged<()> {
             let exited = Message::Exited { status: ended.status };
             return wire::send_message(control, &exited, &[]).map_err(stage("reporting"));
         }
+    }
+}
+
+/// Whether the program was executed; if not, the launcher is told, or the stage that failed is returned.
+pub(crate) fn is_running(control: BorrowedFd<'_>, failure: OwnedFd) -> Staged<bool> {
+    let mut text = String::new();
+    fs::File::from(failure).read_to_string(&mut text).map_err(stage("start"))?;
+    let Some((errno, reason)) = text.split_once('\n') else { return Ok(true) };
+    let errno = errno.parse().unwrap_or(libc::EIO);
+    match reason.split_once(": ") {
+        Some(("", _)) => {
+            wire::send_message(control, &Message::NotExecuted { errno }, &[]).map_err(stage("reporting"))?;
+            Ok(false)
+        }
+        _ => Err((reason.to_owned(), io::Error::from_raw_os_error(errno))),
     }
 }

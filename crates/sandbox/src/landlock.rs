@@ -5,11 +5,16 @@
 //! **Invariant:** below the profile's minimum version nothing runs.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
     RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
+use rustix::fs::{Mode, OFlags};
+
+use crate::wire::{Order, Shape};
 
 /// Restricts this thread: no file, no port, no socket or process outside.
 pub(crate) fn restrict_to_nothing() -> io::Result<()> {
@@ -51,6 +56,55 @@ pub(crate) fn restrict_to_root() -> io::Result<()> {
         ("/dev/full", device),
     ] {
         ruleset = ruleset.add_rule(rule(path, access)?).map_err(io::Error::other)?;
+    }
+    let status = ruleset.restrict_self().map_err(io::Error::other)?;
+    if status.ruleset == RulesetStatus::NotEnforced {
+        return Err(io::Error::other("the kernel enforces no Landlock rule"));
+    }
+    Ok(())
+}
+
+/// Restricts this thread where it is the only wall: what the order shows, by descriptor, and the three writable places; no port, no
+/// abstract socket and no process outside.
+pub(crate) fn restrict_to_view(order: &Order, view: &Path, sources: &[OwnedFd]) -> io::Result<()> {
+    let abi = ABI::V7;
+    let unmade = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock | AccessFs::Execute | AccessFs::IoctlDev;
+    let write: BitFlags<AccessFs> = AccessFs::from_all(abi) & !unmade;
+    let mut rules: Vec<(OwnedFd, BitFlags<AccessFs>)> = Vec::new();
+    let open = |path: &Path| rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(io::Error::from);
+    rules.push((open(view)?, AccessFs::ReadFile | AccessFs::ReadDir));
+    rules.push((open(&view.join("tmp"))?, write));
+    for name in &order.outputs {
+        rules.push((open(&view.join("out").join(name))?, write));
+    }
+    for (mount, source) in order.mounts.iter().zip(sources) {
+        let mut access = BitFlags::from(AccessFs::ReadFile);
+        if mount.exec {
+            access |= AccessFs::Execute;
+        }
+        match mount.shape {
+            Shape::Folder => access |= AccessFs::ReadDir,
+            Shape::File => {}
+            // rules only add up: what lies in a folder that is shown cannot be hidden
+            Shape::Mask => return Err(io::Error::other("a mask needs namespaces")),
+        }
+        rules.push((source.try_clone()?, access));
+    }
+    for device in ["/dev/null", "/dev/zero", "/dev/full"] {
+        rules.push((open(Path::new(device))?, AccessFs::ReadFile | AccessFs::WriteFile));
+    }
+    for device in ["/dev/random", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"] {
+        rules.push((open(Path::new(device))?, AccessFs::ReadFile.into()));
+    }
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(abi))
+        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(abi)))
+        .and_then(|ruleset| ruleset.scope(Scope::from_all(abi)))
+        .and_then(Ruleset::create)
+        .map_err(io::Error::other)?;
+    for (place, access) in rules {
+        ruleset = ruleset.add_rule(PathBeneath::new(place, access)).map_err(io::Error::other)?;
     }
     let status = ruleset.restrict_self().map_err(io::Error::other)?;
     if status.ruleset == RulesetStatus::NotEnforced {

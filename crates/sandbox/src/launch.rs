@@ -21,10 +21,11 @@ use crate::collect::{Bounds, collect};
 use crate::drain::Drain;
 use crate::error::SandboxError;
 use crate::init::{self, ID_INSIDE};
-use crate::profile::{Circumstances, Network, Profile};
+use crate::profile::{CgroupUse, Circumstances, Network, Profile};
 use crate::report::{Enforced, Exit, Outcome, Usage};
 use crate::spec::{Cancel, Limits, Spec};
 use crate::syscall::{self, Launch};
+use crate::view::{self, View};
 use crate::watch::{Ready, watch};
 use crate::wire::{Order, OrderMount, Shape};
 use crate::{mounts, preflight, seccomp, wire};
@@ -62,7 +63,13 @@ fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Res
     let cgroup = make_cgroup(spec.profile, &spec.limits)?;
     let host = HostId::choose();
     let mounts = std::mem::take(&mut spec.mounts);
-    let (order, trees) = write_order(&spec, mounts, host)?;
+    let view = if spec.profile.layers().namespaces {
+        None
+    } else {
+        let owner = host.drop.then_some(host.uid);
+        Some(View::make(owner, &spec, &mounts).map_err(SandboxError::setup("making its places"))?)
+    };
+    let (order, trees) = write_order(&spec, mounts, host, view.as_ref(), cgroup.is_some())?;
     let (mut tree, streams) = Tree::spawn(spec.profile, sinks.map(|sink| (kept_bytes(&spec), sink)), host, cgroup)?;
     tree.admit(&order, &trees)?;
     drop(trees);
@@ -98,6 +105,10 @@ fn unready(exit: Exit, stdout: crate::CapturedStream, stderr: crate::CapturedStr
 }
 
 fn make_cgroup(profile: Profile, limits: &Limits) -> Result<Option<Cgroup>, SandboxError> {
+    if profile.layers().cgroup == CgroupUse::WherePossible {
+        let place = cgroup::find().ok().flatten();
+        return Ok(place.and_then(|place| Cgroup::create(&place, limits).ok()));
+    }
     if !profile.demands_cgroup() {
         return Ok(None);
     }
@@ -141,7 +152,13 @@ fn maps_everyone() -> bool {
 }
 
 /// The order, and the mounts as this launcher can hand them over.
-fn write_order(spec: &Spec, mounts: Vec<crate::Mount>, host: HostId) -> Result<(Order, Vec<OwnedFd>), SandboxError> {
+fn write_order(
+    spec: &Spec,
+    mounts: Vec<crate::Mount>,
+    host: HostId,
+    view: Option<&View>,
+    bounded: bool,
+) -> Result<(Order, Vec<OwnedFd>), SandboxError> {
     let mut trees = Vec::with_capacity(mounts.len());
     let mut listed = Vec::with_capacity(mounts.len());
     for mount in mounts {
@@ -150,18 +167,31 @@ fn write_order(spec: &Spec, mounts: Vec<crate::Mount>, host: HostId) -> Result<(
         let shape =
             shape(&stat).ok_or_else(|| SandboxError::Spec { what: format!("mount `{}` is neither file nor folder", mount.target) })?;
         let (tree, reopen) = match shape {
+            // the place is there already, or a link to it is made; the rule is about the descriptor
+            Shape::File | Shape::Folder if view.is_some() => {
+                let path = if view::in_place(&mount) { None } else { Some(path_of(&mount.source).map_err(failed)?) };
+                (mount.source.try_clone().map_err(failed)?, path)
+            }
             Shape::Mask => (mount.source.try_clone().map_err(failed)?, None),
             Shape::File | Shape::Folder => hand_over(&mount, host).map_err(failed)?,
         };
         trees.push(tree);
         listed.push(OrderMount { target: mount.target, exec: mount.exec, shape, reopen });
     }
-    let filters = seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
+    let filters = filters_of(spec.profile)?;
+    let found = |path: &str| view.map_or_else(|| path.to_owned(), |view| view.find(path));
+    let rewritten = |value: &String| view.map_or_else(|| value.clone(), |view| view.rewrite(value));
+    let mut argv = spec.argv.clone();
+    if let Some(program) = argv.first_mut() {
+        *program = found(program);
+    }
+    let shared_user = view.is_some() && !host.drop && !bounded;
+    let others = if shared_user { tasks_of(host.uid) } else { 0 };
     let order = Order {
         profile: spec.profile,
-        argv: spec.argv.clone(),
-        env: spec.env.clone(),
-        workdir: spec.workdir.clone(),
+        argv,
+        env: spec.env.iter().map(|(name, value)| (name.clone(), rewritten(value))).collect(),
+        workdir: found(&spec.workdir),
         hostname: spec.hostname.clone(),
         mounts: listed,
         links: spec.links.clone(),
@@ -169,13 +199,33 @@ fn write_order(spec: &Spec, mounts: Vec<crate::Mount>, host: HostId) -> Result<(
         outputs: spec.outputs.clone(),
         output_files: spec.limits.output_files,
         disk_bytes: spec.limits.disk_bytes,
-        processes: spec.limits.processes,
-        data_bytes: (!spec.profile.demands_cgroup()).then_some(spec.limits.memory_bytes),
+        processes: spec.limits.processes.saturating_add(others),
+        data_bytes: (!bounded).then_some(spec.limits.memory_bytes),
         uid_host: host.uid,
         gid_host: host.gid,
         filters: filters.programs.clone(),
+        view: view.map(|view| view.dir().display().to_string()),
+        own_user: host.drop && maps_everyone(),
     };
     Ok((order, trees))
+}
+
+fn filters_of(profile: Profile) -> Result<&'static seccomp::Filters, SandboxError> {
+    let filters = if profile.layers().namespaces { seccomp::filters() } else { seccomp::filters_without_namespaces() };
+    filters.map_err(SandboxError::setup("compiling the system call filter"))
+}
+
+/// Processes and threads of a user: where the kernel counts them together, they count towards the step's bound.
+fn tasks_of(uid: u32) -> u32 {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let own = entries.filter(|entry| entry.metadata().is_ok_and(|found| std::os::unix::fs::MetadataExt::uid(&found) == uid));
+    let tasks = own.map(|entry| std::fs::read_dir(entry.path().join("task")).map_or(0, Iterator::count)).sum::<usize>();
+    u32::try_from(tasks).unwrap_or(u32::MAX)
+}
+
+fn path_of(file: &OwnedFd) -> io::Result<String> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)))?;
+    path.to_str().map(str::to_owned).ok_or_else(|| io::Error::other("its path is not UTF-8"))
 }
 
 fn shape(stat: &rustix::fs::Stat) -> Option<Shape> {
@@ -200,9 +250,7 @@ fn hand_over(mount: &crate::Mount, host: HostId) -> io::Result<(OwnedFd, Option<
             Err(error) => return Err(error),
         }
     }
-    let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&mount.source));
-    let path = std::fs::read_link(link)?;
-    let path = path.to_str().ok_or_else(|| io::Error::other("its path is not UTF-8"))?.to_owned();
+    let path = path_of(&mount.source)?;
     Ok((mount.source.try_clone()?, Some(path)))
 }
 
@@ -263,6 +311,8 @@ pub(crate) struct Tree {
     control: OwnedFd,
     cgroup: Option<Cgroup>,
     reaped: bool,
+    /// Its first process is that of no namespace.
+    is_warden: bool,
 }
 
 impl Tree {
@@ -291,7 +341,7 @@ impl Tree {
             namespaces: preflight::namespaces(profile),
         };
         let pid = syscall::spawn_init(&launch).map_err(|(stage, error)| preflight::explain(profile, stage, error))?;
-        let mut tree = Self { pid, pidfd: None, control, cgroup, reaped: false };
+        let mut tree = Self { pid, pidfd: None, control, cgroup, reaped: false, is_warden: !profile.layers().namespaces };
         let found = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
         let pidfd = found.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
         tree.pidfd = Some(pidfd.map_err(|error| SandboxError::setup("pidfd_open")(error.into()))?);
@@ -320,6 +370,11 @@ impl Tree {
     pub(crate) fn kill(&self) {
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
+        }
+        if self.is_warden {
+            // at the end of its socket the first process kills the tree: its own death would set the tree free
+            let _ = rustix::net::shutdown(&self.control, rustix::net::Shutdown::Write);
+            return;
         }
         // An error means that it is dead already; its record is still ours, so the pid cannot be another's.
         let _ = match &self.pidfd {
@@ -354,7 +409,7 @@ impl Drop for Tree {
 }
 
 fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Result<Enforced, SandboxError> {
-    let filters = seccomp::filters().map_err(SandboxError::setup("compiling the system call filter"))?;
+    let filters = filters_of(spec.profile)?;
     let (namespaces, landlock_abi) = ready.map_or((Vec::new(), 0), |ready| (ready.namespaces, ready.landlock_abi));
     let layers = spec.profile.layers();
     let network = match layers.network {
@@ -363,6 +418,7 @@ fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Res
         Network::Host => "host",
     };
     let cgroup = tree.cgroup.as_ref().map(|cgroup| cgroup.report().clone());
+    let bounded = cgroup.is_some();
     let run = Circumstances { root: host.drop, cgroup: cgroup.is_some(), landlock_abi };
     let mut not_stopped: Vec<u8> = spec.profile.cannot_stop(run).map(|open| open.attack).collect();
     not_stopped.sort_unstable();
@@ -374,19 +430,23 @@ fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Res
         seccomp_instructions: filters.instructions(),
         cgroup,
         no_new_privs: true,
-        uid_map: Some((ID_INSIDE, host.uid)),
-        gid_map: Some((ID_INSIDE, host.gid)),
+        uid_map: Some((if layers.namespaces { ID_INSIDE } else { host.uid }, host.uid)),
+        gid_map: Some((if layers.namespaces { ID_INSIDE } else { host.gid }, host.gid)),
         network: network.to_owned(),
         kernel: preflight::kernel(),
-        gaps: gaps(spec.profile, host),
+        gaps: gaps(spec.profile, host, bounded),
         not_stopped,
     })
 }
 
 /// What the profile does not stop, in the attestation's words.
-fn gaps(profile: Profile, host: HostId) -> Vec<String> {
+fn gaps(profile: Profile, host: HostId, bounded: bool) -> Vec<String> {
     let mut gaps = vec!["the kernel is shared: a fault in an allowed system call is not contained"];
-    if !profile.demands_cgroup() {
+    if !profile.layers().namespaces {
+        gaps.push("no namespaces: it runs in the host's tree, its files on the host's disk, and names, sizes and owners of files and processes show");
+        gaps.push("programs and libraries are the host's own where they were not shown from elsewhere");
+    }
+    if !bounded {
         gaps.push("memory is bounded for each process alone, and files in memory by their size limit only");
         gaps.push("processor time is not shared out");
     }

@@ -48,6 +48,10 @@ mod syscall;
 mod system;
 pub mod threats;
 #[cfg(target_os = "linux")]
+mod view;
+#[cfg(target_os = "linux")]
+mod warden;
+#[cfg(target_os = "linux")]
 mod watch;
 #[cfg(target_os = "linux")]
 mod wire;

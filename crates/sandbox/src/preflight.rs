@@ -73,11 +73,7 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
 /// Refuses the rows of the table that nothing enforces in this release.
 pub(crate) fn is_built(profile: Profile) -> Result<(), Unsupported> {
     let (what, hint) = match profile {
-        Profile::Strict | Profile::NoCgroup | Profile::Provision | Profile::ProvisionNoCgroup => return Ok(()),
-        Profile::Landlock => (
-            "running steps without namespaces is not built yet (mounts cannot be placed without them)",
-            "use `--profile strict` or `--profile no-cgroup`",
-        ),
+        Profile::Strict | Profile::NoCgroup | Profile::Landlock | Profile::Provision | Profile::ProvisionNoCgroup => return Ok(()),
         Profile::Network => ("a way out to declared hosts is not built yet", "use `--profile strict`, which has no network"),
         Profile::Gpu => ("declared devices are not built yet", "use `--profile strict`"),
     };
@@ -96,6 +92,9 @@ fn version(release: &str) -> (u32, u32) {
 
 /// The namespaces of a profile that begin with the process; cgroup and time follow in pid 1.
 pub(crate) fn namespaces(profile: Profile) -> c_int {
+    if !profile.layers().namespaces {
+        return 0;
+    }
     let all = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     if profile.layers().network == Network::Host { all } else { all | libc::CLONE_NEWNET }
 }

@@ -141,6 +141,51 @@ pub(crate) fn filters() -> io::Result<&'static Filters> {
     Ok(FILTERS.get_or_init(|| Filters { programs, allowed: listed.len() }))
 }
 
+/// The same, and what would reach processes and objects that the step shares with the host where it has no namespaces of its own.
+pub(crate) fn filters_without_namespaces() -> io::Result<&'static Filters> {
+    static FILTERS: OnceLock<Filters> = OnceLock::new();
+    if let Some(filters) = FILTERS.get() {
+        return Ok(filters);
+    }
+    let (rules, denied) = (refused_without_namespaces().map_err(io::Error::other)?, SeccompAction::Errno(libc::EPERM.unsigned_abs()));
+    let unconditional = rules.values().filter(|rules| rules.is_empty()).count();
+    let shared: BpfProgram =
+        SeccompFilter::new(rules, SeccompAction::Allow, denied, ARCH.0).and_then(TryInto::try_into).map_err(io::Error::other)?;
+    let base = filters()?;
+    let mut programs = base.programs.clone();
+    programs.push(shared.iter().map(|one| (one.code, one.jt, one.jf, one.k)).collect());
+    Ok(FILTERS.get_or_init(|| Filters { programs, allowed: base.allowed - unconditional }))
+}
+
+/// No socket but connected pairs; no System V or POSIX object; nobody else's limits, priority or processors.
+fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
+    let narrow = |index, op, value| SeccompCondition::new(index, Len::Dword, op, value);
+    let rule = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions);
+    #[rustfmt::skip]
+    let never = [
+        libc::SYS_socket, libc::SYS_bind, libc::SYS_connect, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
+        libc::SYS_mq_getsetattr, libc::SYS_mq_notify, libc::SYS_mq_open, libc::SYS_mq_timedreceive, libc::SYS_mq_timedsend,
+        libc::SYS_mq_unlink, libc::SYS_msgctl, libc::SYS_msgget, libc::SYS_msgrcv, libc::SYS_msgsnd, libc::SYS_semctl,
+        libc::SYS_semget, libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt, libc::SYS_shmget,
+    ];
+    let mut rules: Rules = never.into_iter().map(|call| (call, Vec::new())).collect();
+    // a pair of datagram sockets could be connected anew; streams cannot
+    let datagram = u64::from(libc::SOCK_DGRAM.unsigned_abs());
+    rules.insert(libc::SYS_socketpair, vec![rule(vec![narrow(1, Op::MaskedEq(0xF), datagram)?])?]);
+    for (call, process) in [
+        (libc::SYS_prlimit64, 0),
+        (libc::SYS_setpriority, 1),
+        (libc::SYS_ioprio_set, 1),
+        (libc::SYS_sched_setaffinity, 0),
+        (libc::SYS_sched_setattr, 0),
+        (libc::SYS_sched_setparam, 0),
+        (libc::SYS_sched_setscheduler, 0),
+    ] {
+        rules.insert(call, vec![rule(vec![narrow(process, Op::Ne, 0)?])?]);
+    }
+    Ok(rules)
+}
+
 /// Installs the filters on this thread, for good.
 pub(crate) fn install(programs: &[Vec<(u16, u8, u8, u32)>]) -> io::Result<()> {
     for program in programs {

@@ -55,6 +55,8 @@ struct Shared {
 }
 
 pub(crate) const INIT_NAME: &std::ffi::CStr = c"seaworthy-sandbox-init";
+/// The same where there is no pid namespace to be the first of.
+pub(crate) const WARDEN_NAME: &std::ffi::CStr = c"seaworthy-sandbox-warden";
 
 /// Starts pid 1 of a new sandbox, as a child of the caller. Returns its pid, or the stage that failed.
 pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::Error)> {
@@ -71,7 +73,7 @@ pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::
         drop_to: launch.drop_to,
         namespaces: launch.namespaces,
         inner_stack: inner.as_mut_ptr_range().end.cast(),
-        argv: [INIT_NAME.as_ptr(), ptr::null()],
+        argv: [if launch.namespaces == 0 { WARDEN_NAME.as_ptr() } else { INIT_NAME.as_ptr() }, ptr::null()],
         envp: [ptr::null()],
         pid: 0,
         stage: "clone",
@@ -119,6 +121,12 @@ extern "C" fn drop_and_clone(argument: *mut c_void) -> c_int {
     unsafe {
         let shared = &mut *argument.cast::<Shared>();
         let id = c_long::from(shared.drop_to.unwrap_or(65534));
+        if shared.namespaces == 0 {
+            // later nobody may; numbers that this kernel does not know are refused, which harms nothing
+            for capability in 0..64 {
+                libc::syscall(libc::SYS_prctl, libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+            }
+        }
         shared.stage = "setuid";
         if libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()) < 0
             || libc::syscall(libc::SYS_setresgid, id, id, id) < 0
@@ -152,11 +160,14 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
         }
         shared.stage = "capabilities";
         let mask = SETUP_CAPABILITIES.iter().fold(0u32, |mask, capability| mask | 1 << capability);
-        if set_capabilities(mask) < 0 {
+        // without namespaces there is nothing to be capable of
+        if shared.namespaces != 0 && set_capabilities(mask) < 0 {
             return fail(shared);
         }
         for capability in SETUP_CAPABILITIES {
-            if libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0 {
+            if shared.namespaces != 0
+                && libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0
+            {
                 return fail(shared);
             }
         }
@@ -289,6 +300,22 @@ pub(crate) fn fork_step(child: impl FnOnce()) -> io::Result<i32> {
 pub(crate) fn exit_now(code: c_int) -> ! {
     // SAFETY: no destructor is owed.
     unsafe { libc::_exit(code) }
+}
+
+/// Gives up what capabilities this process may have, and what it may get as far as it is allowed to say so.
+pub(crate) fn shed_capabilities() -> io::Result<()> {
+    for capability in 0..64 {
+        // SAFETY: integers only. Refused to whoever has none, which the report says.
+        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+    // without permitted ones none is ambient
+    check(set_capabilities(0)).map(|_| ())
+}
+
+/// Kills every process of this user but the caller; only for a user of whom there are no others.
+pub(crate) fn kill_own_user() {
+    // SAFETY: integers only. Nobody left is no fault.
+    unsafe { libc::kill(-1, libc::SIGKILL) };
 }
 
 /// A child that ended.

@@ -58,6 +58,10 @@ pub(crate) struct Order {
     pub(crate) data_bytes: Option<u64>,
     pub(crate) uid_host: u32,
     pub(crate) gid_host: u32,
+    /// Without namespaces: the folder of the host in which its places lie.
+    pub(crate) view: Option<String>,
+    /// Nobody else on the host is this user.
+    pub(crate) own_user: bool,
     /// Compiled filters in the order of installation: code, jt, jf, k.
     pub(crate) filters: Vec<Vec<(u16, u8, u8, u32)>>,
 }

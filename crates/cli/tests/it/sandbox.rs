@@ -211,3 +211,18 @@ fn the_selftest_attacks_the_real_binary() {
         tiny.ok(&["sandbox", "selftest", "--profile", if profile() == "strict" { "provision" } else { "provision-no-cgroup" }]).stdout;
     assert!(page.contains(" 8 allowed") && page.contains("[known: the network is the host's]"), "{page}");
 }
+
+/// The profile for places without user namespaces: same command line, same codes; steps are refused it.
+#[test]
+fn landlock_confines_commands_without_namespaces() {
+    let tiny = Tiny::new();
+    let (ro, out) = (format!("{}:/in/raw", tiny.dir.join("data/raw").display()), tiny.dir.join("out"));
+    let rw = format!("{}:/out/o", out.display());
+    let script = "wc -l < $SEAWORTHY_INPUTS/raw/numbers.csv > $SEAWORTHY_OUTPUTS/o/count; cat /etc/passwd 2>/dev/null; exit 3";
+    let done = tiny.run(&["sandbox", "run", "--profile", "landlock", "--ro", &ro, "--rw", &rw, "--", "sh", "-c", script]);
+    assert_eq!((done.code, done.stdout.as_str()), (3, ""), "{}", done.stderr);
+    assert_eq!(std::fs::read_to_string(out.join("count")).unwrap().trim(), "201");
+    let done = tiny.run(&["sandbox", "run", "--profile", "landlock", "--timeout", "1", "--", "sh", "-c", "(setsid sleep 60 &) ; sleep 60"]);
+    assert_eq!(done.code, 124, "{}", done.stderr);
+    tiny.refused(&["run", "workflow.yaml", "--profile", "landlock"], 2, "landlock is for `seaworthy sandbox run`");
+}

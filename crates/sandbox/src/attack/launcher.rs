@@ -79,7 +79,10 @@ fn specify(wanted: &Wanted) -> Result<Spec, SandboxError> {
     Ok(Spec {
         profile: wanted.profile.unwrap_or(Profile::Strict),
         argv,
-        env: BTreeMap::from([("PATH".to_owned(), SYSTEM_PATH.to_owned()), (MARK.to_owned(), "inside".to_owned())]),
+        env: [("PATH", SYSTEM_PATH), (MARK, "inside"), ("SEAWORTHY_INPUTS", "/in"), ("SEAWORTHY_OUTPUTS", "/out"), ("TMPDIR", "/tmp")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
         workdir: "/tmp".to_owned(),
         hostname: "selftest".to_owned(),
         mounts,

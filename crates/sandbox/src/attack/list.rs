@@ -5,7 +5,9 @@
 //! **Invariant:** a name that is not listed is an error, so that no test passes by a typing mistake.
 #![expect(clippy::disallowed_methods, reason = "attacks write, execute and exit as they like")]
 
+use std::ffi::CString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::verdict::Verdict;
@@ -177,21 +179,26 @@ fn forge_report() {
 
 /// In the output folder: a file and a link to `secret`, exchanged without end.
 fn swap(secret: &str) -> Option<u8> {
-    let made = std::fs::write("/out/out/one", "harmless").and_then(|()| std::os::unix::fs::symlink(secret, "/out/out/other"));
-    if made.is_err() {
-        return Some(1);
+    let (one, other) = (super::place("/out/out/one"), super::place("/out/out/other"));
+    let made = std::fs::write(&one, "harmless").and_then(|()| std::os::unix::fs::symlink(secret, &other));
+    match (made, CString::new(one), CString::new(other)) {
+        (Ok(()), Ok(one), Ok(other)) => kernel::exchange_for_ever(&one, &other),
+        _ => Some(1),
     }
-    kernel::exchange_for_ever(c"/out/out/one", c"/out/out/other")
 }
 
 /// Leaves something in the output folder that is no plain file.
 fn litter(kind: &str) -> u8 {
+    let out = PathBuf::from(super::place("/out/out"));
+    let at = |name: &str| out.join(name);
     let done = match kind {
-        "fifo" => kernel::make_fifo(c"/out/out/fifo").map(drop),
-        "link" => std::os::unix::fs::symlink("/etc/passwd", "/out/out/link"),
-        "hard-link" => std::fs::write("/out/out/one", "x").and_then(|()| std::fs::hard_link("/out/out/one", "/out/out/two")),
-        "sparse" => std::fs::File::create("/out/out/sparse").and_then(|file| file.set_len(10 << 40)),
-        "name" => std::fs::write("/out/out/a\nb", "x"),
+        "fifo" => CString::new(at("fifo").into_os_string().into_encoded_bytes())
+            .map_err(std::io::Error::other)
+            .and_then(|path| kernel::make_fifo(&path).map(drop)),
+        "link" => std::os::unix::fs::symlink("/etc/passwd", at("link")),
+        "hard-link" => std::fs::write(at("one"), "x").and_then(|()| std::fs::hard_link(at("one"), at("two"))),
+        "sparse" => std::fs::File::create(at("sparse")).and_then(|file| file.set_len(10 << 40)),
+        "name" => std::fs::write(at("a\nb"), "x"),
         _ => Err(std::io::ErrorKind::InvalidInput.into()),
     };
     u8::from(done.is_err())

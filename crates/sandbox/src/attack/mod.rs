@@ -36,14 +36,30 @@ pub fn attack_main() -> Option<u8> {
     Some(act(&words))
 }
 
+/// Where a place of the sandbox lies: without namespaces somewhere on the host, which the variables tell.
+fn place(path: &str) -> String {
+    for (top, name) in [("/out", "SEAWORTHY_OUTPUTS"), ("/in", "SEAWORTHY_INPUTS"), ("/tmp", "TMPDIR")] {
+        let below = path.strip_prefix(top).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let base = std::env::vars_os().find(|(variable, _)| variable == name);
+        if let (Some(below), Some((_, base))) = (below, base) {
+            return format!("{}{below}", base.to_string_lossy());
+        }
+    }
+    path.to_owned()
+}
+
 /// Attacks, behaves badly, or launches who does. 2 for words that mean nothing.
 pub fn act(words: &[&str]) -> u8 {
     match words {
         ["launch"] => launcher::launch(),
-        ["attack", name, arguments @ ..] => match list::attack(name, arguments) {
-            Some(verdict) => say(&verdict.to_string()),
-            None => 2,
-        },
+        ["attack", name, arguments @ ..] => {
+            let inside = std::env::vars_os().any(|(variable, _)| variable == MARK);
+            let placed: Vec<String> = arguments.iter().map(|word| if inside { place(word) } else { (*word).to_owned() }).collect();
+            match list::attack(name, &placed.iter().map(String::as_str).collect::<Vec<_>>()) {
+                Some(verdict) => say(&verdict.to_string()),
+                None => 2,
+            }
+        }
         ["behave", name, arguments @ ..] => list::behave(name, arguments.first().copied().unwrap_or_default()).unwrap_or(2),
         _ => 2,
     }

@@ -79,6 +79,25 @@ pub(crate) fn ordinary(profile: Profile) -> Battery {
     Battery { program: PathBuf::from(program), prefix, profile }
 }
 
+/// The weakest profile, as root and as an ordinary user to whom the kernel refuses user namespaces: what it claims to stop is stopped.
+#[test]
+fn without_user_namespaces_landlock_stops_what_it_claims() {
+    let mut refused = ordinary(Profile::Landlock);
+    // a user namespace in which no other can be made: what pods and some desktops look like from inside
+    let words = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    refused.prefix.extend(["unshare", "-U", "--map-current-user", "--keep-caps", "sh", "-c", words, "sh"].map(str::to_owned));
+    let mut control = Command::new(&refused.prefix[0]);
+    let control = control.args(&refused.prefix[1..]).arg(&refused.program).args(["preflight", "no-cgroup"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&control.stdout).contains("user.max_user_namespaces"), "{control:?}");
+    for battery in [refused, Battery { program: PROBE.into(), prefix: Vec::new(), profile: Profile::Landlock }] {
+        let report = battery::run(&battery).unwrap();
+        let faults = faults(&report, false);
+        assert!(faults.is_empty(), "{:?}: {}", battery.prefix, faults.join("\n"));
+        let [blocked, allowed, _] = report.counts();
+        assert!(blocked >= 60 && allowed >= 1, "{blocked} blocked, {allowed} allowed");
+    }
+}
+
 /// A profile that leaves a wall out is found out: the report of provisioning is not that of strict.
 #[test]
 fn what_a_profile_does_not_claim_is_told_from_what_broke() {

@@ -176,11 +176,3 @@ fn what_was_enforced_is_reported() {
     }
     assert!(!enforced["gaps"].as_array().unwrap().is_empty());
 }
-
-#[test]
-fn the_landlock_profile_says_that_it_cannot_run_yet() {
-    let mut described = script("true");
-    described["profile"] = json!("landlock");
-    let outcome = drive(&described);
-    assert_eq!(outcome["error"]["code"], "sandbox/unsupported", "{outcome}");
-}

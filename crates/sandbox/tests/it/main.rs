@@ -17,6 +17,7 @@ mod battery;
 mod closures;
 mod ends;
 mod harness;
+mod landlock;
 mod mounts;
 mod ordinary;
 mod outputs;
