@@ -84,10 +84,12 @@ pub const IMAGE_RATIO_MAX: u64 = 100;
 pub const IMAGE_BOMB_FLOOR_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of all files of an image, as its layers bring them.
 pub const IMAGE_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
-/// Entries of all layers of an image together.
+/// Entries of all layers of an image together, with the folders that they imply.
 pub const IMAGE_ENTRIES_MAX: usize = 1_000_000;
 /// Bytes of a path in an image.
 pub const IMAGE_PATH_BYTES_MAX: usize = 4_000;
+/// Bytes of all paths and link targets of an image's layers together.
+pub const IMAGE_NAMES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Bytes of one name in such a path.
 pub const IMAGE_NAME_BYTES_MAX: usize = 255;
 /// Folders within folders of an image.

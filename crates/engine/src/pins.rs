@@ -342,7 +342,7 @@ fn add_environment(
     let environment = runtime::resolve(
         name,
         workspace.environments.get(name),
-        lock.pins.get(&format!("environment:{name}")).map(|pin| pin.digest),
+        lock.pins.get(&format!("environment:{name}")),
         &engine_settings.workspace_dir,
         &engine.artifacts,
         &engine_settings.environments,

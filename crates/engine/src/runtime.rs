@@ -11,6 +11,7 @@ use seaworthy_core::artifact::{ArtifactRef, Manifest};
 use seaworthy_core::attestation::subject;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
+use seaworthy_core::lock::Pin;
 use seaworthy_core::workflow::model::EnvironmentSource;
 use seaworthy_sandbox::{Cancel, ClosureFile, Profile};
 use seaworthy_store::artifacts::Artifacts;
@@ -145,7 +146,7 @@ impl LockedPython {
 pub fn resolve(
     name: &str,
     source: Option<&EnvironmentSource>,
-    pinned: Option<Digest>,
+    pinned: Option<&Pin>,
     workspace_dir: &Path,
     artifacts: &Artifacts,
     settings: &EnvironmentSettings,
@@ -155,6 +156,8 @@ pub fn resolve(
         Some(EnvironmentSource::Host) => host(artifacts, settings),
         None if name == "host" => host(artifacts, settings),
         Some(EnvironmentSource::Oci(reference)) => {
+            // a pin of another reference says nothing of this one
+            let pinned = pinned.filter(|pin| pin.from == *reference).map(|pin| pin.digest);
             let image = image::ImageRoot::find(reference, pinned, workspace_dir, artifacts, settings)?;
             Ok(Resolved { digest: image.digest(), from: reference.clone(), kind: Kind::Image(Box::new(image)) })
         }

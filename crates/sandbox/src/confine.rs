@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Resource, Rlimit, Signal};
 
 use crate::wire::Order;
 use crate::{landlock, seccomp, syscall};
@@ -20,6 +20,8 @@ const OPEN_FILES_MAX: u64 = 4096;
 /// Confines this process. The stages are named for the report.
 pub(crate) fn confine(order: &Order, sources: &[OwnedFd]) -> Result<(), (&'static str, io::Error)> {
     let at = |stage: &'static str| move |error: io::Error| (stage, error);
+    // without namespaces nothing else ends the step with whom started it
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| ("parent's death", error.into()))?;
     rustix::process::setsid().map_err(|error| ("setsid", error.into()))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| ("no_new_privs", error.into()))?;
     syscall::close_on_exec().map_err(at("descriptors"))?;

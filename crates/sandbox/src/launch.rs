@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -34,6 +34,8 @@ use crate::{mounts, preflight, seccomp, wire};
 const HOST_ID_BASE: u32 = 0x4000_0000;
 /// Where the kernel maps fewer users to us.
 const HOST_ID_NOBODY: u32 = 65534;
+/// The time-out of a run whose own no clock can hold.
+const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs a step to its end and returns what came of it.
 pub fn run(spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
@@ -73,7 +75,8 @@ fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Res
     let (mut tree, streams) = Tree::spawn(spec.profile, sinks.map(|sink| (kept_bytes(&spec), sink)), host, cgroup)?;
     tree.admit(&order, &trees)?;
     drop(trees);
-    let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, begun + spec.limits.timeout, cancel)?;
+    let deadline = begun.checked_add(spec.limits.timeout).unwrap_or(begun + TIMEOUT_MAX);
+    let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, deadline, cancel)?;
     let usage = tree.bury(begun)?;
     let exit = ended.exit(tree.cgroup.as_ref())?;
     let (Some(out), Some(ready)) = (ended.out, ended.ready) else {
@@ -141,6 +144,11 @@ impl HostId {
         let id = if maps_everyone() { own } else { HOST_ID_NOBODY };
         Self { uid: id, gid: id, drop: true }
     }
+
+    /// Whether nobody else on this machine is that user.
+    fn has_own_user(self) -> bool {
+        self.drop && maps_everyone()
+    }
 }
 
 fn maps_everyone() -> bool {
@@ -185,7 +193,7 @@ fn write_order(
     if let Some(program) = argv.first_mut() {
         *program = found(program);
     }
-    let shared_user = view.is_some() && !host.drop && !bounded;
+    let shared_user = view.is_some() && !host.has_own_user() && !bounded;
     let others = if shared_user { tasks_of(host.uid) } else { 0 };
     let order = Order {
         profile: spec.profile,
@@ -205,7 +213,7 @@ fn write_order(
         gid_host: host.gid,
         filters: filters.programs.clone(),
         view: view.map(|view| view.dir().display().to_string()),
-        own_user: host.drop && maps_everyone(),
+        own_user: host.has_own_user(),
     };
     Ok((order, trees))
 }
@@ -419,7 +427,9 @@ fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Res
     };
     let cgroup = tree.cgroup.as_ref().map(|cgroup| cgroup.report().clone());
     let bounded = cgroup.is_some();
-    let run = Circumstances { root: host.drop, cgroup: cgroup.is_some(), landlock_abi };
+    // without namespaces a user that others have too protects nothing
+    let root = if spec.profile.layers().namespaces { host.drop } else { host.has_own_user() };
+    let run = Circumstances { root, cgroup: cgroup.is_some(), landlock_abi };
     let mut not_stopped: Vec<u8> = spec.profile.cannot_stop(run).map(|open| open.attack).collect();
     not_stopped.sort_unstable();
     Ok(Enforced {

@@ -157,6 +157,9 @@ pub(crate) fn filters_without_namespaces() -> io::Result<&'static Filters> {
     Ok(FILTERS.get_or_init(|| Filters { programs, allowed: base.allowed - unconditional }))
 }
 
+/// Of `ioprio_set`; not in libc.
+const IOPRIO_WHO_USER: u64 = 3;
+
 /// No socket but connected pairs; no System V or POSIX object; nobody else's limits, priority or processors.
 fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
     let narrow = |index, op, value| SeccompCondition::new(index, Len::Dword, op, value);
@@ -165,13 +168,17 @@ fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
     let never = [
         libc::SYS_socket, libc::SYS_bind, libc::SYS_connect, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
         libc::SYS_mq_getsetattr, libc::SYS_mq_notify, libc::SYS_mq_open, libc::SYS_mq_timedreceive, libc::SYS_mq_timedsend,
+        // Landlock lets names and openings be watched everywhere
+        libc::SYS_inotify_add_watch,
         libc::SYS_mq_unlink, libc::SYS_msgctl, libc::SYS_msgget, libc::SYS_msgrcv, libc::SYS_msgsnd, libc::SYS_semctl,
         libc::SYS_semget, libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt, libc::SYS_shmget,
     ];
     let mut rules: Rules = never.into_iter().map(|call| (call, Vec::new())).collect();
-    // a pair of datagram sockets could be connected anew; streams cannot
-    let datagram = u64::from(libc::SOCK_DGRAM.unsigned_abs());
-    rules.insert(libc::SYS_socketpair, vec![rule(vec![narrow(1, Op::MaskedEq(0xF), datagram)?])?]);
+    // a pair of datagram sockets (to the kernel raw ones are such) could send anywhere; streams cannot
+    let streams = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| u64::from(kind.unsigned_abs()));
+    let others = (0..16).filter(|kind| !streams.contains(kind));
+    let others = others.map(|kind| rule(vec![narrow(1, Op::MaskedEq(0xF), kind)?]));
+    rules.insert(libc::SYS_socketpair, others.collect::<Result<_, _>>()?);
     for (call, process) in [
         (libc::SYS_prlimit64, 0),
         (libc::SYS_setpriority, 1),
@@ -182,6 +189,10 @@ fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
         (libc::SYS_sched_setscheduler, 0),
     ] {
         rules.insert(call, vec![rule(vec![narrow(process, Op::Ne, 0)?])?]);
+    }
+    // 0 is the own process, but also the own user, with all that it runs elsewhere
+    for (call, user) in [(libc::SYS_setpriority, u64::from(libc::PRIO_USER)), (libc::SYS_ioprio_set, IOPRIO_WHO_USER)] {
+        rules.entry(call).or_default().push(rule(vec![narrow(0, Op::Eq, user)?])?);
     }
     Ok(rules)
 }
@@ -247,7 +258,11 @@ fn refused_arguments() -> Result<Rules, seccompiler::BackendError> {
         sockets.push(rule(vec![narrow(1, Op::MaskedEq(0xF), kind)?])?);
     }
     rules.insert(libc::SYS_socket, sockets);
-    rules.insert(libc::SYS_socketpair, vec![rule(vec![family(libc::AF_UNIX)?])?]);
+    let mut pairs = vec![rule(vec![family(libc::AF_UNIX)?])?];
+    for kind in (0..16).filter(|kind| !usual.contains(kind)) {
+        pairs.push(rule(vec![narrow(1, Op::MaskedEq(0xF), kind)?])?);
+    }
+    rules.insert(libc::SYS_socketpair, pairs);
     // The terminal's input and line discipline are other programs'.
     let requests = [libc::TIOCSTI, libc::TIOCLINUX, libc::TIOCSETD];
     let ioctls = requests.map(|request| rule(vec![narrow(1, Op::Eq, request)?]));

@@ -8,13 +8,19 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
 use crate::spec::{Mount, Spec};
 use crate::wire::Order;
+
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Folders within folders that are opened to be removed.
+const DEPTH_MAX: usize = 64;
 
 /// Places that the sandbox makes.
 const OWN: [&str; 3] = ["in", "out", "tmp"];
@@ -23,6 +29,8 @@ const OWN: [&str; 3] = ["in", "out", "tmp"];
 #[derive(Debug)]
 pub(crate) struct View {
     dir: PathBuf,
+    /// Locked while the run lives: by that launchers of other process namespaces see it, too.
+    own: OwnedFd,
     /// First components of the paths that lie in it.
     tops: BTreeSet<String>,
 }
@@ -36,7 +44,9 @@ impl View {
         sweep(&base);
         let dir = base.join(name);
         DirBuilder::new().mode(0o700).create(&dir)?;
-        let mut view = Self { dir, tops: OWN.map(str::to_owned).into() };
+        let own = rustix::fs::open(&dir, FOLDER, Mode::empty())?;
+        rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive)?;
+        let mut view = Self { dir, own, tops: OWN.map(str::to_owned).into() };
         if let Some(owner) = owner {
             std::os::unix::fs::chown(&view.dir, Some(owner), Some(owner))?;
         }
@@ -122,37 +132,49 @@ fn below(view: &Path, place: &str) -> io::Result<PathBuf> {
 
 impl Drop for View {
     fn drop(&mut self) {
-        if fs::remove_dir_all(&self.dir).is_err() {
-            // folders that the step closed to itself
-            loosen(&self.dir, 0);
-            // what still cannot be removed is told by nobody: the run itself was well
-            let _ = fs::remove_dir_all(&self.dir);
-        }
+        remove(&self.dir, &self.own);
     }
 }
 
-/// Removes the folders of launchers that were killed before they could.
+fn remove(dir: &Path, own: &OwnedFd) {
+    if fs::remove_dir_all(dir).is_err() {
+        // folders that the step closed to itself; what still cannot be removed is told by nobody: the run itself was well
+        if let Ok(stat) = rustix::fs::fstat(own) {
+            let _ = loosen(own, stat.st_uid, 0);
+        }
+        let _ = fs::remove_dir_all(dir);
+    }
+}
+
+/// Removes the folders of launchers of this user that were killed before they could. Root's belong to the steps' users, of which it
+/// cannot be told who made them: they stay until `/tmp` is emptied.
 fn sweep(base: &Path) {
     let own = rustix::process::geteuid();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("seaworthy-step-")?.split('-').next()?.parse::<u32>().ok());
-        let left = pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
-        let ours = entry.metadata().is_ok_and(|found| found.is_dir() && (own.is_root() || found.uid() == own.as_raw()));
-        if left && ours {
-            drop(View { dir: entry.path(), tops: BTreeSet::new() });
+        let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with("seaworthy-step-"));
+        let Ok(folder) = rustix::fs::open(entry.path(), FOLDER, Mode::empty()) else { continue };
+        let ours = is_named && rustix::fs::fstat(&folder).is_ok_and(|found| found.st_uid == own.as_raw());
+        if ours && rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove(&entry.path(), &folder);
         }
     }
 }
 
-fn loosen(dir: &Path, depth: usize) {
-    let is_folder = fs::symlink_metadata(dir).is_ok_and(|found| found.is_dir());
-    if !is_folder || depth > 64 {
-        return;
+/// Opens folders of `owner` to their owner, each by descriptor: whoever exchanges names meanwhile leads nowhere else.
+fn loosen(folder: &OwnedFd, owner: u32, depth: usize) -> io::Result<()> {
+    if depth > DEPTH_MAX || rustix::fs::fstat(folder)?.st_uid != owner {
+        return Ok(());
     }
-    // the removal after it tells whether it worked
-    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        loosen(&entry.path(), depth + 1);
+    rustix::fs::chmod(format!("/proc/self/fd/{}", folder.as_raw_fd()), Mode::RWXU)?;
+    let open = rustix::fs::openat(folder, ".", FOLDER, Mode::empty())?;
+    for entry in rustix::fs::Dir::read_from(&open)?.flatten() {
+        let name = entry.file_name();
+        if name.to_bytes() == b"." || name.to_bytes() == b".." {
+            continue;
+        }
+        if let Ok(below) = rustix::fs::openat(&open, name, FOLDER.union(OFlags::PATH), Mode::empty()) {
+            loosen(&below, owner, depth + 1)?;
+        }
     }
+    Ok(())
 }

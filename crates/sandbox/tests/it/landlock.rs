@@ -72,3 +72,49 @@ fn a_folder_closed_by_the_step_is_removed_all_the_same() {
     let printed = text(&outcome, "stdout");
     assert!(printed.contains("seaworthy-step-") && !std::path::Path::new(printed.trim()).exists(), "{outcome}");
 }
+
+/// 17, 60: the kernel makes datagram sockets of "raw" pairs, which could be sent anywhere.
+#[test]
+fn no_pair_of_sockets_reaches_a_socket_of_the_host() {
+    let folder = harness::scratch("landlock-socket");
+    let place = folder.join("s");
+    let listener = std::os::unix::net::UnixDatagram::bind(&place).unwrap();
+    std::fs::set_permissions(&place, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    listener.set_read_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    for kind in ["SOCK_DGRAM", "SOCK_RAW"] {
+        let program = format!(
+            "use Socket; socketpair(A,B,AF_UNIX,{kind},0) or exit 7; send(A,'out',0,pack_sockaddr_un('{}')) or exit 8; exit 0",
+            harness::string(&place)
+        );
+        let (mut heard, mut wanted) = ([0; 8], described("true"));
+        wanted["argv"] = json!(["/usr/bin/perl", "-e", program]);
+        assert_eq!(drive(&wanted)["exit"], json!({"code": 7}), "{kind}");
+        assert!(listener.recv(&mut heard).is_err(), "{kind}");
+        // the control: the same program without a sandbox is heard
+        let bare = std::process::Command::new("/usr/bin/perl").args(["-e", &program]).status().unwrap();
+        assert_eq!((bare.code(), listener.recv(&mut heard).ok()), (Some(0), Some(3)), "{kind}");
+    }
+    // what programs need goes on: a pair of streams
+    let mut wanted = described("true");
+    wanted["argv"] = json!(["/usr/bin/perl", "-e", "use Socket; socketpair(A,B,AF_UNIX,SOCK_STREAM,0) or exit 7; exit 0"]);
+    assert_eq!(drive(&wanted)["exit"], json!({"code": 0}));
+}
+
+/// 54: the first process dies alone; the step's main process goes with it.
+#[test]
+fn who_loses_its_warden_dies() {
+    let seconds = format!("{}", 70_000 + std::process::id() % 10_000);
+    let wanted = described(&format!("exec sleep {seconds}"));
+    let launcher = std::thread::spawn(move || drive(&wanted));
+    let mut warden = None;
+    assert!(harness::eventually(|| {
+        let step = harness::marked(&seconds).first().copied();
+        let stat = step.and_then(|step| std::fs::read_to_string(format!("/proc/{step}/stat")).ok());
+        warden = stat.and_then(|stat| stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<i32>().ok());
+        warden.is_some()
+    }));
+    let killed = std::process::Command::new("kill").args(["-9", &warden.unwrap().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert!(harness::eventually(|| harness::marked(&seconds).is_empty()), "the step outlived its warden");
+    launcher.join().unwrap();
+}

@@ -60,6 +60,10 @@ fn refuse_what_is_to_come(arguments: &Isolated) -> Result<(), Failure> {
         let message = format!("`--egress {host}`: no command reaches the network in this release");
         return Err(refused("sandbox/unsupported", message, "leave it out: the command then has an empty network"));
     }
+    if arguments.image.is_some() && arguments.profile == Profile::Landlock.layers().name {
+        let message = "`--image` with `--profile landlock`: without namespaces an image cannot be the root".to_owned();
+        return Err(refused("sandbox/unsupported", message, "--profile strict or no-cgroup"));
+    }
     Ok(())
 }
 

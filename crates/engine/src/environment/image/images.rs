@@ -104,6 +104,9 @@ impl Images {
     /// paths begin.
     pub fn add(&self, reference: &str, base: &Path, add: Add<'_>) -> Result<Image, ImageError> {
         let parsed = Reference::parse(reference)?;
+        if let Some(name) = add.name.filter(|name| !may_be_given(name)) {
+            return Err(ImageError::Reference { text: name.escape_debug().to_string(), reason: NO_NAME.to_owned() });
+        }
         let mut source: Box<dyn Source> = match &parsed {
             Reference::Path(path) => {
                 let path = base.join(path);
@@ -112,7 +115,8 @@ impl Images {
             Reference::Registry(_) if add.offline => return Err(ImageError::Offline { name: reference.to_owned() }),
             Reference::Registry(remote) => {
                 let credential = add.credentials.map(|file| Credential::read(file, &remote.registry)).transpose()?.flatten();
-                let remote = Remote { digest: add.pinned.or(remote.digest), ..remote.clone() };
+                // a digest that the reference says itself is never overruled: if the pin is another one, that is said below
+                let remote = Remote { digest: remote.digest.or(add.pinned), ..remote.clone() };
                 Box::new(Registry::new(&remote, add.registry.unwrap_or(&RegistrySettings::default()), credential)?)
             }
             Reference::Name(name) => return Err(ImageError::Unknown { name: name.clone() }),
@@ -135,9 +139,6 @@ impl Images {
         };
         let name = add.name.map_or_else(|| from.clone(), str::to_owned);
         let named = Named { name, from, manifest: descriptor.digest, media_type: descriptor.media_type };
-        if add.name.is_some_and(|name| matches!(Reference::parse(name), Ok(Reference::Path(_)) | Err(_))) {
-            return Err(ImageError::Reference { text: named.name.escape_debug().to_string(), reason: NO_NAME.to_owned() });
-        }
         self.remember(&named)?;
         self.image(named)
     }
@@ -156,10 +157,13 @@ impl Images {
     }
 
     fn keep(&self, source: &mut dyn Source, layer: &Descriptor, number: usize) -> Result<(), ImageError> {
-        if self.store.contains(&layer.digest) {
-            return Ok(());
-        }
         let what = format!("layer {number}");
+        if self.store.contains(&layer.digest) {
+            // the bound of what it may unpack to follows from its size
+            let size = self.store.open_blob(&layer.digest)?.size();
+            let says = || ImageError::document("the manifest", format!("it says {} bytes of {what}, which has {size}", layer.size));
+            return if size == layer.size { Ok(()) } else { Err(says()) };
+        }
         let mut reader = Verified::new(source.open(layer)?, layer, &what);
         match self.store.put_reader(&mut reader, layer.size) {
             Ok(_) => Ok(()),
@@ -242,6 +246,15 @@ impl Images {
         let open = |layer: &Layer| Ok(Box::new(self.store.open_blob(&layer.digest)?) as Box<dyn Read + Send>);
         let wanted = Wanted { manifest: image.manifest, layers: &image.promised, workdir: &image.run.workdir, open: &open };
         ImageTree::open(&wanted, self.places())
+    }
+}
+
+/// Whether people may give this name: it says nothing of a digest, and is no path.
+fn may_be_given(name: &str) -> bool {
+    match Reference::parse(name) {
+        Ok(Reference::Registry(remote)) => remote.digest.is_none(),
+        Ok(Reference::Name(name)) => document::digest(&name).is_none(),
+        Ok(Reference::Path(_)) | Err(_) => false,
     }
 }
 

@@ -75,7 +75,7 @@ impl Listing {
     pub(super) fn of_folder(folder: &OwnedFd) -> std::io::Result<Self> {
         let mut found = BTreeMap::new();
         let mut buffer = vec![0; CHUNK_BYTES];
-        walk(folder, &mut Vec::new(), 0, &mut found, &mut buffer)?;
+        walk(folder, &mut Vec::new(), 0, &mut found, &mut Hashing { buffer: &mut buffer, linked: BTreeMap::new() })?;
         Ok(Self::new(found.into_iter()))
     }
 
@@ -113,7 +113,7 @@ fn walk(
     path: &mut Vec<u8>,
     depth: usize,
     found: &mut BTreeMap<Vec<u8>, Listed>,
-    buffer: &mut [u8],
+    hashing: &mut Hashing<'_>,
 ) -> std::io::Result<()> {
     if depth > IMAGE_DEPTH_MAX {
         return Err(std::io::Error::other("it is nested too deeply"));
@@ -135,13 +135,13 @@ fn walk(
         let listed = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                walk(&openat(folder, &name, flags, Mode::empty())?, path, depth + 1, found, buffer)?;
+                walk(&openat(folder, &name, flags, Mode::empty())?, path, depth + 1, found, hashing)?;
                 Listed::Folder
             }
             FileType::Symlink => Listed::Link { target: readlinkat(folder, &name, Vec::new())?.into_bytes() },
             FileType::RegularFile => {
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                file(File::from(openat(folder, &name, flags, Mode::empty())?), buffer)?
+                file(File::from(openat(folder, &name, flags, Mode::empty())?), hashing)?
             }
             _ => return Err(std::io::Error::other(format!("`{}` is neither file, folder nor link", escaped(path)))),
         };
@@ -151,13 +151,23 @@ fn walk(
     Ok(())
 }
 
-fn file(mut file: File, buffer: &mut [u8]) -> std::io::Result<Listed> {
+/// What hashing of files needs, and what it found out of those with several names: each is hashed once.
+struct Hashing<'a> {
+    buffer: &'a mut [u8],
+    linked: BTreeMap<(u64, u64), Listed>,
+}
+
+fn file(mut file: File, hashing: &mut Hashing<'_>) -> std::io::Result<Listed> {
     let stat = rustix::fs::fstat(&file)?;
+    let inode = (stat.st_dev, stat.st_ino);
+    if let Some(known) = hashing.linked.get(&inode) {
+        return Ok(known.clone());
+    }
     let mut hasher = Hasher::new();
     let mut size = 0;
     loop {
-        let count = file.read(buffer)?;
-        let chunk = buffer.get(..count).unwrap_or_default();
+        let count = file.read(hashing.buffer)?;
+        let chunk = hashing.buffer.get(..count).unwrap_or_default();
         if chunk.is_empty() {
             break;
         }
@@ -168,5 +178,9 @@ fn file(mut file: File, buffer: &mut [u8]) -> std::io::Result<Listed> {
     #[expect(clippy::useless_conversion, reason = "the type differs from one architecture to the next")]
     let seconds = i64::from(stat.st_mtime);
     let mtime = (seconds, nanos);
-    Ok(Listed::File { executable: stat.st_mode & 0o111 != 0, size, digest: hasher.finish(), mtime })
+    let listed = Listed::File { executable: stat.st_mode & 0o111 != 0, size, digest: hasher.finish(), mtime };
+    if stat.st_nlink > 1 {
+        hashing.linked.insert(inode, listed.clone());
+    }
+    Ok(listed)
 }

@@ -130,7 +130,9 @@ impl Registry {
             }
             let answer = request.call().map_err(|error| self.fault(format!("cannot be asked: {}", without_secrets(&error))))?;
             if !answer.status().is_redirection() {
-                return Ok(answer);
+                // a challenge of another place would have our credentials sent where it likes
+                let foreign = answer.status() == StatusCode::UNAUTHORIZED && !own;
+                return if foreign { Err(self.fault("sends elsewhere, to a place that wants credentials of its own")) } else { Ok(answer) };
             }
             let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             url = location

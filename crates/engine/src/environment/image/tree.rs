@@ -7,7 +7,7 @@
 //! **Invariant:** nothing outside the folder is touched: paths are resolved in a model of the tree, where no link is followed, and opened
 //! beneath the folder with no link followed either. **Invariant:** one path has one meaning: a layer that brings it twice is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,9 @@ use rustix::fs::{
     AtFlags, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fchmod, futimens, linkat, mkdirat, openat2, symlinkat, unlinkat,
 };
 use seaworthy_core::digest::Hasher;
-use seaworthy_core::limits::{IMAGE_BYTES_MAX, IMAGE_DEPTH_MAX, IMAGE_ENTRIES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_PATH_BYTES_MAX};
+use seaworthy_core::limits::{
+    IMAGE_BYTES_MAX, IMAGE_DEPTH_MAX, IMAGE_ENTRIES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_NAMES_BYTES_MAX, IMAGE_PATH_BYTES_MAX,
+};
 
 use super::listing::{Listed, Listing};
 use super::tar::{Archive, Entry, Kind};
@@ -67,6 +69,10 @@ pub(super) struct Tree {
     layer: usize,
     bytes: u64,
     entries: usize,
+    /// Bytes of all paths and of what links point to.
+    names: u64,
+    /// Whiteouts of this layer.
+    hidden: BTreeSet<Vec<u8>>,
     dropped: Dropped,
     /// The folder that was opened last.
     recent: Option<(Vec<u8>, OwnedFd)>,
@@ -82,6 +88,8 @@ impl Tree {
             layer: 0,
             bytes: 0,
             entries: 0,
+            names: 0,
+            hidden: BTreeSet::new(),
             dropped: Dropped::default(),
             recent: None,
             buffer: vec![0; CHUNK_BYTES],
@@ -91,12 +99,23 @@ impl Tree {
     /// Lays one layer over what is there.
     pub(super) fn layer<R: io::Read>(&mut self, archive: &mut Archive<R>) -> Result<(), Refused> {
         self.layer += 1;
+        self.hidden.clear();
         while let Some(entry) = archive.next().map_err(|e| read(&e))? {
-            self.entries += 1;
-            if self.entries > IMAGE_ENTRIES_MAX {
-                return refuse(&entry.path, &format!("the image has more than {IMAGE_ENTRIES_MAX} entries"));
-            }
+            self.count(&entry.path, &entry.target)?;
             self.apply(&entry, archive)?;
+        }
+        Ok(())
+    }
+
+    /// One more entry, or one more folder that an entry has above it without saying so.
+    fn count(&mut self, path: &[u8], target: &[u8]) -> Result<(), Refused> {
+        self.entries += 1;
+        self.names = self.names.saturating_add((path.len() + target.len()) as u64);
+        if self.entries > IMAGE_ENTRIES_MAX {
+            return refuse(path, &format!("the image has more than {IMAGE_ENTRIES_MAX} entries"));
+        }
+        if self.names > IMAGE_NAMES_BYTES_MAX {
+            return refuse(path, &format!("the names in the image have more than {IMAGE_NAMES_BYTES_MAX} bytes"));
         }
         Ok(())
     }
@@ -177,6 +196,10 @@ impl Tree {
         if entry.kind != Kind::File || entry.size != 0 {
             return refuse(&entry.path, "a whiteout is no empty file");
         }
+        // each costs a look at all that it may hide
+        if !self.hidden.insert(join(folder, name)) {
+            return refuse(&entry.path, "its layer brings it twice");
+        }
         for above in ancestors(folder).chain([folder]).filter(|above| !above.is_empty()) {
             match self.nodes.get(above).map(|node| &node.listed) {
                 Some(Listed::Folder) => {}
@@ -208,7 +231,7 @@ impl Tree {
     fn hide(&mut self, path: &[u8]) -> Result<(), Refused> {
         let Some(node) = self.nodes.get(path).filter(|node| node.layer < self.layer) else { return Ok(()) };
         let is_folder = matches!(node.listed, Listed::Folder);
-        if is_folder && !self.below(path).is_empty() {
+        if is_folder && self.has_below(path) {
             return Ok(());
         }
         self.remove(path, is_folder)
@@ -255,6 +278,10 @@ impl Tree {
         self.nodes.range(from..to).map(|(path, _)| path.clone()).collect()
     }
 
+    fn has_below(&self, folder: &[u8]) -> bool {
+        self.nodes.range(join(folder, b"")..[folder, b"0"].concat()).next().is_some()
+    }
+
     /// The folders above `path`: made where missing, refused where something else stands.
     fn parents(&mut self, path: &[u8]) -> Result<(), Refused> {
         for above in ancestors(path) {
@@ -262,7 +289,10 @@ impl Tree {
                 Some(Listed::Folder) => {}
                 Some(Listed::Link { .. }) => return refuse(path, "its path leads through a symbolic link"),
                 Some(Listed::File { .. }) => return refuse(path, "its path leads through a file"),
-                None => self.make_folder(above)?,
+                None => {
+                    self.count(above, b"")?;
+                    self.make_folder(above)?;
+                }
             }
         }
         Ok(())
