@@ -194,6 +194,20 @@ fn hostile_layers_are_refused_and_a_careless_unpacker_falls_for_them() {
     assert!(firm.is_empty(), "these controls stood firm:\n{}", firm.join("\n"));
 }
 
+/// Each whiteout costs a look at all that it may hide, and each folder an inode: neither is had for nothing.
+#[test]
+fn a_whiteout_stands_once_in_a_layer() {
+    let bench = Bench::new("whiteouts");
+    let lower = Tar::default().folder("d").file("d/a", "x");
+    for (twice, fine) in [(false, true), (true, false)] {
+        let upper = Tar::default().folder("d").file("d/.wh..wh..opq", "");
+        let upper = if twice { upper.file("d/.wh..wh..opq", "") } else { upper };
+        let tars = [lower.clone().end(), upper.end()];
+        let unpacked = bench.unpack(&Recipe::new(&tars, Packing::Gzip));
+        assert_eq!(unpacked.is_ok(), fine, "{twice}");
+    }
+}
+
 /// What is harmless, or has one meaning: taken, with what made it dangerous left behind.
 #[test]
 fn what_is_taken_has_lost_its_teeth() {

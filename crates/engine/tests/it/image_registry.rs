@@ -30,6 +30,8 @@ enum Mood {
     Elsewhere,
     /// Blobs are at an address that is not this machine.
     FarAway,
+    /// Blobs are at another port, which wants our password.
+    Fishing,
     /// In circles.
     Circles,
     /// Another layer.
@@ -124,6 +126,10 @@ impl Site {
                 send("401 Unauthorized", "", b"")
             };
         }
+        if self.mood == Mood::Fishing && path.starts_with("/kept") {
+            let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{}/fished\"\r\n", self.elsewhere);
+            return send("401 Unauthorized", &challenge, b"");
+        }
         if self.mood == Mood::Tokens && sent != Some(&format!("Bearer {TOKEN}")) {
             let challenge =
                 format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"here\",scope=\"repository:other:push\"\r\n");
@@ -140,7 +146,7 @@ impl Site {
             return send("404 Not Found", "", b"");
         };
         let target = match self.mood {
-            Mood::Elsewhere if !path.starts_with("/kept") => {
+            Mood::Elsewhere | Mood::Fishing if !path.starts_with("/kept") => {
                 format!("http://{}/kept/{}?signature=s3cret", self.elsewhere, path.rsplit('/').next().unwrap())
             }
             Mood::FarAway => "http://192.0.2.1/blob".to_owned(),
@@ -246,6 +252,38 @@ fn redirections_are_followed_without_what_authenticates_and_not_to_other_machine
         let error = pull(&folder, &format!("{}/team/app:1", registry.host), Add::default()).unwrap_err();
         assert!(error.to_string().contains(says), "{mood:?}: {error}");
     }
+}
+
+/// CVE-2020-15157: the place of a redirection asks for a password, and says where to send it.
+#[test]
+fn no_place_of_a_redirection_is_sent_a_password() {
+    let folder = Folder::new("registry-fishing");
+    let registry = Registry::serve(&recipe(), Mood::Fishing);
+    let file = folder.0.join("credentials.json");
+    fs::write(&file, json!({registry.host.clone(): {"username": "user", "password": "secret"}}).to_string()).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let reference = format!("{}/team/app:1", registry.host);
+    let error = pull(&folder, &reference, Add { credentials: Some(&file), ..Add::default() }).unwrap_err();
+    assert!(error.to_string().contains("wants credentials of its own"), "{error}");
+    let seen = registry.seen.lock().unwrap();
+    assert!(seen.iter().any(|(path, _)| path.starts_with("/kept")) && !seen.iter().any(|(path, _)| path.starts_with("/fished")));
+}
+
+/// What people call an image must not look like a promise about its bytes.
+#[test]
+fn no_image_is_given_a_name_that_speaks_of_a_digest() {
+    let folder = Folder::new("registry-names");
+    let registry = Registry::serve(&recipe(), Mood::Open);
+    let reference = format!("{}/team/app:1", registry.host);
+    let zeros = "0".repeat(64);
+    for name in [format!("{}/team/app@sha256:{zeros}", registry.host), format!("sha256:{zeros}")] {
+        assert_eq!(pull(&folder, &reference, Add { name: Some(&name), ..Add::default() }).unwrap_err().code(), "image/reference", "{name}");
+    }
+    pull(&folder, &reference, Add { name: Some("app:1"), ..Add::default() }).unwrap();
+    // a pin does not overrule the digest that a reference says itself
+    let said = format!("{}/team/app@sha256:{zeros}", registry.host);
+    let pinned = pull(&folder, &reference, Add::default()).unwrap().manifest;
+    assert!(pull(&folder, &said, Add { pinned: Some(pinned), ..Add::default() }).is_err());
 }
 
 #[test]
