@@ -7,13 +7,16 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::report::CapturedStream;
+use crate::spec::Cancel;
 
 /// A pipe that is ready takes so much at once without blocking.
 const ATOMIC_BYTES: usize = 4096;
+/// How often a reader who does not read is looked at anew.
+const GIVE_UP_TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// One stream being read.
 pub(crate) struct Drain {
@@ -42,11 +45,10 @@ impl Drain {
 
     /// Passes on what waits, or reads what is there, but no more than some pipefuls, so that a flood cannot starve the clock.
     pub(crate) fn pump(&mut self, buffer: &mut [u8]) {
+        if !self.waiting.is_empty() {
+            return self.pass();
+        }
         for _ in 0..16 {
-            if !self.waiting.is_empty() {
-                // once: after that only the next readiness tells that it would not block
-                return self.pass();
-            }
             let Some(pipe) = &self.pipe else { return };
             match rustix::io::read(pipe, &mut *buffer) {
                 Ok(0) => self.pipe = None,
@@ -54,6 +56,13 @@ impl Drain {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return,
                 Err(_) => self.pipe = None,
+            }
+            if !self.waiting.is_empty() {
+                // only readiness tells that it can be passed on without blocking
+                if self.is_awaited(&Timespec { tv_sec: 0, tv_nsec: 0 }) {
+                    self.pass();
+                }
+                return;
             }
         }
     }
@@ -83,27 +92,34 @@ impl Drain {
         }
     }
 
-    /// After the tree's death: what is left in the pipe (at most its capacity), then the end.
-    pub(crate) fn finish(mut self, buffer: &mut [u8]) -> CapturedStream {
+    /// After the tree's death: what is left in the pipe (at most its capacity), then the end. A reader who does not read is waited for
+    /// until the run is cancelled.
+    pub(crate) fn finish(mut self, buffer: &mut [u8], cancel: &Cancel) -> CapturedStream {
         let mut rounds = 0;
         while self.pipe.is_some() && rounds < 64 {
+            self.empty(cancel);
             self.pump(buffer);
-            self.empty();
             rounds += 1;
         }
-        self.empty();
+        self.empty(cancel);
         self.stream
     }
 
-    /// Waits for the reader as long as there is one.
-    fn empty(&mut self) {
+    fn empty(&mut self, cancel: &Cancel) {
         while !self.waiting.is_empty() {
-            if let Some(sink) = &self.sink {
-                // an interruption or error shows in the write
-                let _ = rustix::event::poll(&mut [PollFd::new(sink, PollFlags::OUT)], None);
+            if self.is_awaited(&GIVE_UP_TICK) {
+                self.pass();
+            } else if cancel.is_cancelled() {
+                self.waiting.clear();
+                (self.sink, self.pipe) = (None, None);
             }
-            self.pass();
         }
+    }
+
+    /// Whether the reader takes something within the time, or is gone.
+    fn is_awaited(&self, time: &Timespec) -> bool {
+        let ready = self.sink.as_ref().map(|sink| rustix::event::poll(&mut [PollFd::new(sink, PollFlags::OUT)], Some(time)));
+        !matches!(ready, Some(Ok(0) | Err(Errno::INTR)))
     }
 }
 
@@ -120,7 +136,7 @@ mod tests {
         drain.pump(&mut buffer);
         rustix::io::write(&writer, b"defgh").unwrap();
         drop(writer);
-        let stream = drain.finish(&mut buffer);
+        let stream = drain.finish(&mut buffer, &Cancel::new());
         assert_eq!((stream.bytes.as_slice(), stream.total, stream.truncated), (b"abcde".as_slice(), 8, true));
     }
 
@@ -141,9 +157,28 @@ mod tests {
             std::io::Read::read_to_end(&mut std::fs::File::from(slow), &mut all).unwrap();
             all
         });
-        let stream = drain.finish(&mut buffer);
+        let stream = drain.finish(&mut buffer, &Cancel::new());
         assert_eq!(reader.join().unwrap(), sent);
         assert_eq!((stream.bytes.len(), stream.total), (3, 60_000));
+    }
+
+    #[test]
+    fn who_cancels_does_not_wait_for_a_reader_that_does_not_read() {
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let (_idle, sink) = rustix::pipe::pipe().unwrap();
+        rustix::pipe::fcntl_setpipe_size(&sink, 4096).unwrap();
+        let mut drain = Drain::new(reader, 0, Some(sink));
+        rustix::io::write(&writer, &[1; 60_000]).unwrap();
+        drop(writer);
+        let mut buffer = vec![0u8; 64 * 1024];
+        drain.pump(&mut buffer);
+        let cancel = Cancel::new();
+        let switch = cancel.clone();
+        let ended = std::thread::spawn(move || drain.finish(&mut buffer, &cancel));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert!(!ended.is_finished(), "it waits as long as nobody cancels");
+        switch.cancel();
+        assert_eq!(ended.join().unwrap().total, 60_000);
     }
 
     #[test]

@@ -10,22 +10,34 @@ use std::path::Path;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetStatus, Scope,
+    RulesetCreated, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 use rustix::fs::{Mode, OFlags};
 
 use crate::wire::{Order, Shape};
 
-/// Restricts this thread: no file, no port, no socket or process outside.
-pub(crate) fn restrict_to_nothing() -> io::Result<()> {
-    let abi = ABI::V7;
-    let ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))
-        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(abi)))
-        .and_then(|ruleset| ruleset.scope(Scope::from_all(abi)))
-        .and_then(Ruleset::create)
-        .map_err(io::Error::other)?;
+/// The newest version that is asked for; what an older kernel lacks is left out, and a profile's minimum is checked before.
+const NEWEST: ABI = ABI::V7;
+
+/// Which ports may be bound and connected to.
+#[derive(Clone, Copy)]
+enum Ports {
+    None,
+    /// A namespace of its own bounds them.
+    Any,
+}
+
+/// A ruleset that allows nothing yet.
+fn begin(ports: Ports) -> io::Result<RulesetCreated> {
+    let files = Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessFs::from_all(NEWEST));
+    let ruleset = match ports {
+        Ports::None => files.and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(NEWEST))),
+        Ports::Any => files,
+    };
+    ruleset.and_then(|ruleset| ruleset.scope(Scope::from_all(NEWEST))).and_then(Ruleset::create).map_err(io::Error::other)
+}
+
+fn enforce(ruleset: RulesetCreated) -> io::Result<()> {
     let status = ruleset.restrict_self().map_err(io::Error::other)?;
     if status.ruleset == RulesetStatus::NotEnforced {
         return Err(io::Error::other("the kernel enforces no Landlock rule"));
@@ -33,19 +45,19 @@ pub(crate) fn restrict_to_nothing() -> io::Result<()> {
     Ok(())
 }
 
+/// Restricts this thread: no file, no port, no socket or process outside.
+pub(crate) fn restrict_to_nothing() -> io::Result<()> {
+    enforce(begin(Ports::None)?)
+}
+
 /// Restricts this thread: read and execute everywhere (in the private root), write in the three writable places.
 pub(crate) fn restrict_to_root() -> io::Result<()> {
-    let abi = ABI::V7;
+    let abi = NEWEST;
     let write: BitFlags<AccessFs> =
         AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
     let rule = |path: &str, access: BitFlags<AccessFs>| PathFd::new(path).map(|fd| PathBeneath::new(fd, access)).map_err(io::Error::other);
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))
-        .and_then(|ruleset| ruleset.scope(Scope::from_all(abi)))
-        .and_then(Ruleset::create)
-        .map_err(io::Error::other)?;
+    let mut ruleset = begin(Ports::Any)?;
     for (path, access) in [
         ("/", AccessFs::from_read(abi)),
         ("/out", write),
@@ -57,17 +69,13 @@ pub(crate) fn restrict_to_root() -> io::Result<()> {
     ] {
         ruleset = ruleset.add_rule(rule(path, access)?).map_err(io::Error::other)?;
     }
-    let status = ruleset.restrict_self().map_err(io::Error::other)?;
-    if status.ruleset == RulesetStatus::NotEnforced {
-        return Err(io::Error::other("the kernel enforces no Landlock rule"));
-    }
-    Ok(())
+    enforce(ruleset)
 }
 
 /// Restricts this thread where it is the only wall: what the order shows, by descriptor, and the three writable places; no port, no
 /// abstract socket and no process outside.
 pub(crate) fn restrict_to_view(order: &Order, view: &Path, sources: &[OwnedFd]) -> io::Result<()> {
-    let abi = ABI::V7;
+    let abi = NEWEST;
     let unmade = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::MakeSock | AccessFs::Execute | AccessFs::IoctlDev;
     let write: BitFlags<AccessFs> = AccessFs::from_all(abi) & !unmade;
     let mut rules: Vec<(OwnedFd, BitFlags<AccessFs>)> = Vec::new();
@@ -96,19 +104,9 @@ pub(crate) fn restrict_to_view(order: &Order, view: &Path, sources: &[OwnedFd]) 
     for device in ["/dev/random", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo"] {
         rules.push((open(Path::new(device))?, AccessFs::ReadFile.into()));
     }
-    let mut ruleset = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(abi))
-        .and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(abi)))
-        .and_then(|ruleset| ruleset.scope(Scope::from_all(abi)))
-        .and_then(Ruleset::create)
-        .map_err(io::Error::other)?;
+    let mut ruleset = begin(Ports::None)?;
     for (place, access) in rules {
         ruleset = ruleset.add_rule(PathBeneath::new(place, access)).map_err(io::Error::other)?;
     }
-    let status = ruleset.restrict_self().map_err(io::Error::other)?;
-    if status.ruleset == RulesetStatus::NotEnforced {
-        return Err(io::Error::other("the kernel enforces no Landlock rule"));
-    }
-    Ok(())
+    enforce(ruleset)
 }

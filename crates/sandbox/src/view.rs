@@ -151,9 +151,14 @@ fn remove(dir: &Path, own: &OwnedFd) {
 fn sweep(base: &Path) {
     let own = rustix::process::geteuid();
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let is_named = entry.file_name().to_str().is_some_and(|name| name.starts_with("seaworthy-step-"));
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("seaworthy-step-")?.split('-').next()?.parse::<u32>().ok());
+        // one that is being made has no lock yet; of other process namespaces the lock alone tells
+        if pid.is_none_or(|pid| Path::new("/proc").join(pid.to_string()).exists()) {
+            continue;
+        }
         let Ok(folder) = rustix::fs::open(entry.path(), FOLDER, Mode::empty()) else { continue };
-        let ours = is_named && rustix::fs::fstat(&folder).is_ok_and(|found| found.st_uid == own.as_raw());
+        let ours = rustix::fs::fstat(&folder).is_ok_and(|found| found.st_uid == own.as_raw());
         if ours && rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
             remove(&entry.path(), &folder);
         }

@@ -128,7 +128,7 @@ pub(crate) fn watch(
             None => hearing = false,
         }
     }
-    let (stdout, stderr) = (stdout.finish(&mut buffer), stderr.finish(&mut buffer));
+    let (stdout, stderr) = (stdout.finish(&mut buffer, cancel), stderr.finish(&mut buffer, cancel));
     match ended.failed.take() {
         Some(error) => Err(error),
         None => Ok((ended, stdout, stderr)),

@@ -55,7 +55,8 @@ fn copy_file(mut file: CollectedFile, folder: &Folder) -> io::Result<()> {
         at = rustix::fs::openat2(&at, part, flags, Mode::empty(), resolve)?;
     }
     let mode = Mode::from_raw_mode(if file.executable { 0o777 } else { 0o666 });
-    let new = format!(".seaworthy-{}-{name}", std::process::id());
+    // one at a time, and short: the name itself may be as long as names can be
+    let new = format!(".seaworthy-{}", std::process::id());
     let make = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut copy = File::from(rustix::fs::openat(&at, new.as_str(), make, mode)?);
     let made = io::copy(&mut file.file, &mut copy).and_then(|_| Ok(rustix::fs::renameat(&at, new.as_str(), &at, name)?));
