@@ -240,8 +240,8 @@ impl Field<'_> {
         let Some(path) = &self.world.set_user_id else {
             return Ok(Verdict::Inconclusive("only root can make a program of root's to try it with".into()));
         };
-        let show = |wanted: &mut Wanted| wanted.shown.push((path.clone(), "/tool".to_owned(), true));
-        Ok(said(&self.launch(&["attack", "set-user-id", "/tool"], show)?))
+        let show = |wanted: &mut Wanted| wanted.shown.push((path.clone(), "/in/tool".to_owned(), true));
+        Ok(said(&self.launch(&["attack", "set-user-id", "/in/tool"], show)?))
     }
 
     /// A file and a link are exchanged until the tree is killed; whatever is taken must never be the link's target.

@@ -155,6 +155,7 @@ pub(crate) fn capabilities_left() -> Verdict {
 /// Runs a set-user-id copy of `id`, which prints who it is.
 pub(crate) fn set_user_id(path: &str) -> Verdict {
     match Command::new(path).arg("-u").output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Verdict::Inconclusive("the program is not there".into()),
         Err(error) => verdict::of::<()>(Err(error)),
         Ok(output) => {
             let (_, own) = kernel::user();

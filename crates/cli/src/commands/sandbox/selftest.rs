@@ -49,7 +49,8 @@ fn page(report: &Report) {
         let claimed = match (&tried.verdict, tried.not_claimed) {
             (Verdict::Allowed(_), Some(why)) => format!(" [known: {why}]"),
             (Verdict::Allowed(_), None) => " [BROKEN: the profile claims to stop it]".to_owned(),
-            _ => String::new(),
+            (Verdict::Blocked(_), _) => unshown(&tried.tries),
+            (Verdict::Inconclusive(_), _) => String::new(),
         };
         render::line(&format!("{:>2} {:<12} {}{claimed}", tried.number, word(&tried.verdict), tried.title));
         for one in tried.tries.iter().filter(|one| word(&one.inside) != "blocked") {
@@ -63,6 +64,18 @@ fn page(report: &Report) {
         "profile {} on Linux {}, Landlock {}: {blocked} blocked, {allowed} allowed, {inconclusive} inconclusive; {shown} were seen to work without the sandbox",
         report.profile, report.kernel, report.landlock_abi
     ));
+}
+
+/// What blocked says nothing about: an attack that came to nothing without the sandbox, too.
+fn unshown(tries: &[Try]) -> String {
+    if tries.iter().any(|one| matches!(one.outside, Some(Verdict::Allowed(_)))) {
+        return String::new();
+    }
+    match tries.iter().find_map(|one| one.outside.as_ref().map(|outside| (outside, one.note))) {
+        Some((_, Some(note))) => format!(" [came to nothing without the sandbox: {note}]"),
+        Some((outside, None)) => format!(" [came to nothing without the sandbox: {}]", outside.reason()),
+        None => " [tried in the sandbox alone]".to_owned(),
+    }
 }
 
 fn word(verdict: &Verdict) -> &'static str {
