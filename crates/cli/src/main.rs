@@ -2,7 +2,7 @@
 //!
 //! in: arguments, settings, environment; out: an exit code, decided here alone.
 //! **Invariant:** the first thing this program does is to find out whether it was started as a sandbox' init, the second
-//! whether to attack a sandbox for its self-test, the third whether as a command's signer.
+//! whether to attack a sandbox for its self-test, the third whether as a worker, the fourth whether as a command's signer.
 
 mod arguments;
 mod commands;
@@ -28,6 +28,9 @@ use crate::settings::Settings;
 fn main() -> ExitCode {
     seaworthy_sandbox::init_main();
     if let Some(code) = seaworthy_sandbox::attack::attack_main() {
+        return ExitCode::from(code);
+    }
+    if let Some(code) = seaworthy_engine::workers::started_as_worker() {
         return ExitCode::from(code);
     }
     if let Some(code) = commands::signer::started_as_child() {

@@ -14,6 +14,7 @@ use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports};
 use seaworthy_engine::environment::Search;
 use seaworthy_engine::runtime::EnvironmentSettings;
 use seaworthy_engine::signer::ProcessSigner;
+use seaworthy_engine::workers::Pool;
 use seaworthy_sandbox::Profile;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::Artifacts;
@@ -134,7 +135,7 @@ fn open(
     };
     let newest = parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?;
     process.continue_from(newest.note()).map_err(|e| signing::failure(&e))?;
-    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer };
+    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers: Arc::new(Pool::new()) };
     Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, signer: process, seen })
 }
 

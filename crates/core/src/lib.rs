@@ -22,4 +22,5 @@ pub mod note;
 pub mod plan;
 pub mod ports;
 pub mod principal;
+pub mod worker;
 pub mod workflow;

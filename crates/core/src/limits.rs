@@ -94,3 +94,19 @@ pub const IMAGE_NAMES_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub const IMAGE_NAME_BYTES_MAX: usize = 255;
 /// Folders within folders of an image.
 pub const IMAGE_DEPTH_MAX: usize = 60;
+/// Bytes of memory of one worker: its whole address space.
+pub const WORKER_MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Seconds of processor time of one worker.
+pub const WORKER_CPU_S_MAX: u64 = 3_600;
+/// Bytes of one request to a worker: the names of a dataset's files and a schema.
+pub const WORKER_REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a worker's answer.
+pub const WORKER_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of one part of a file that a worker unpacks.
+pub const WORKER_PART_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Descriptors of one request to a worker.
+pub const WORKER_FILES_MAX: usize = 200_000;
+/// Characters of a worker's words about a file.
+pub const WORKER_WORDS_MAX: usize = 2_000;
+/// Seconds that a worker may take unless the step declares `timeout`.
+pub const WORKER_TIME_S_DEFAULT: u64 = 3_600;

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 use crate::envelope::{Bundle, Statement};
 use crate::event::Event;
 use crate::id::StepRunId;
+use crate::worker;
 
 /// Milliseconds since 1970, UTC; claimed, not proven: order is the log index.
 pub trait Clock: Send + Sync {
@@ -174,4 +175,45 @@ pub trait EvidenceSource {
 pub trait ByteSource {
     /// Opens the blob; the reader itself verifies and fails at the end on a mismatch.
     fn open(&self, digest: &Digest) -> Result<Option<Box<dyn Read + Send>>, PortError>;
+}
+
+/// What a worker is given: a request, the files that it names, and for how long.
+#[cfg(unix)]
+pub struct Job<'a> {
+    /// What to do.
+    pub request: &'a worker::Request,
+    /// The files, in the order in which the request names them: open for reading alone, verified, used for nothing else.
+    pub files: &'a [std::os::fd::BorrowedFd<'a>],
+    /// Until its answer must be there.
+    pub time_max: std::time::Duration,
+    /// Asked now and then: true ends the work.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// One worker at its job: its parts as they come, then its answer. Dropped before that, it is ended.
+pub trait Working: Send {
+    /// What comes next; the bytes of a part are put in `part`.
+    fn next(&mut self, part: &mut Vec<u8>) -> Result<worker::Reply, worker::WorkerFault>;
+}
+
+/// Processes without keys that read what nobody vouches for. Each does one job, and is gone.
+#[cfg(unix)]
+pub trait Workers: Send + Sync {
+    /// Begins to start so many, while the caller does something else.
+    fn prepare(&self, count: usize);
+    /// Has one begin a job.
+    fn begin<'a>(&self, job: &Job<'a>) -> Result<Box<dyn Working + 'a>, worker::WorkerFault>;
+    /// How they are kept apart, in the words of the newest of them; `None` if none was started.
+    fn isolation(&self) -> Option<worker::WorkerIsolation>;
+}
+
+#[cfg(unix)]
+impl dyn Workers {
+    /// Has one do a job that has no parts.
+    pub fn work(&self, job: &Job<'_>) -> Result<worker::Answer, worker::WorkerFault> {
+        match self.begin(job)?.next(&mut Vec::new())? {
+            worker::Reply::Answer(answer) => Ok(answer),
+            worker::Reply::Part(_) => Err(worker::WorkerFault::answer("it sent parts of a file that nobody asked for")),
+        }
+    }
 }

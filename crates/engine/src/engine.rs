@@ -14,7 +14,7 @@ use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::{RunId, StepRunId};
 use seaworthy_core::merkle;
-use seaworthy_core::ports::{AttestRequest, Clock, Entropy, EvidenceSource as _, KeyRole, Leaf, Recorder as _, Signer};
+use seaworthy_core::ports::{AttestRequest, Clock, Entropy, EvidenceSource as _, KeyRole, Leaf, Recorder as _, Signer, Workers};
 use seaworthy_core::principal::{Principal, PrincipalId, PrincipalKind, runner_id, step_id};
 use seaworthy_sandbox::Profile;
 use seaworthy_store::artifacts::Artifacts;
@@ -35,6 +35,8 @@ pub struct Ports {
     pub entropy: Arc<dyn Entropy>,
     /// Keys.
     pub signer: Arc<dyn Signer>,
+    /// Readers of what nobody vouches for.
+    pub workers: Arc<dyn Workers>,
 }
 
 /// Settings that the command line resolved.

@@ -23,3 +23,4 @@ mod schedule;
 pub mod signer;
 mod statements;
 mod step;
+pub mod workers;

@@ -125,16 +125,16 @@ fn make_cgroup(profile: Profile, limits: &Limits) -> Result<Option<Cgroup>, Sand
 
 /// Who the step is on the host.
 #[derive(Debug, Clone, Copy)]
-struct HostId {
-    uid: u32,
+pub(crate) struct HostId {
+    pub(crate) uid: u32,
     gid: u32,
     /// The launcher is root and must become this first.
-    drop: bool,
+    pub(crate) drop: bool,
 }
 
 impl HostId {
     /// Root's steps get a user of their own for each run; others stay who they are.
-    fn choose() -> Self {
+    pub(crate) fn choose() -> Self {
         static RUNS: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             return Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), drop: false };
@@ -146,7 +146,7 @@ impl HostId {
     }
 
     /// Whether nobody else on this machine is that user.
-    fn has_own_user(self) -> bool {
+    pub(crate) fn has_own_user(self) -> bool {
         self.drop && maps_everyone()
     }
 }
@@ -272,7 +272,7 @@ pub fn init_from(path: &Path) -> bool {
 
 /// The init program, by a way that nothing it runs can change it: through a read-only mount of its own where this process may
 /// make one, or as a sealed copy in memory. Found once; while this process runs, nobody else can write to it either.
-fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
+pub(crate) fn init_executable() -> Result<&'static OwnedFd, SandboxError> {
     static COPY: OnceLock<OwnedFd> = OnceLock::new();
     if let Some(copy) = COPY.get() {
         return Ok(copy);
@@ -342,6 +342,7 @@ impl Tree {
         let entries = cgroup.as_ref().map_or_else(|| Ok(Vec::new()), Cgroup::entries);
         let entries = entries.map_err(SandboxError::setup("opening the cgroup"))?;
         let launch = Launch {
+            name: if profile.layers().namespaces { syscall::INIT_NAME } else { syscall::WARDEN_NAME },
             entries: &entries,
             executable: init_executable()?.as_fd(),
             descriptors: [null.as_fd(), stdout_in.as_fd(), stderr_in.as_fd(), control_in.as_fd()],

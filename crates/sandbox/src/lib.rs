@@ -55,6 +55,8 @@ mod warden;
 mod watch;
 #[cfg(target_os = "linux")]
 mod wire;
+#[cfg(target_os = "linux")]
+pub mod worker;
 
 #[cfg(target_os = "linux")]
 pub use closure::{ClosureError, ClosureFile, host_closure, interpreter_closure};

@@ -239,6 +239,39 @@ pub(crate) fn install_for_recluse() -> io::Result<u32> {
     Ok(count)
 }
 
+/// What a worker needs once it reads what nobody vouches for: its descriptors, memory, its end. It takes descriptors and can send none.
+#[rustfmt::skip]
+const WORKER: &[libc::c_long] = &[
+    libc::SYS_read, libc::SYS_pread64, libc::SYS_lseek, libc::SYS_write, libc::SYS_recvmsg, libc::SYS_close,
+    libc::SYS_brk, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise,
+    libc::SYS_futex, libc::SYS_restart_syscall, libc::SYS_sigaltstack, libc::SYS_rt_sigreturn, libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction, libc::SYS_exit, libc::SYS_exit_group, libc::SYS_clock_gettime, libc::SYS_getrandom,
+];
+
+/// Installs a worker's filter on this thread, for good; returns how many calls are left. What is not listed fails with `EPERM`.
+pub(crate) fn install_for_worker() -> io::Result<u32> {
+    let narrow = |index, op, value| SeccompCondition::new(index, Len::Dword, op, value).map_err(io::Error::other);
+    let rule = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions).map_err(io::Error::other);
+    let mut rules: Rules = WORKER.iter().map(|number| (*number, Vec::new())).collect();
+    // memory of its own, of no file, that can never be executed
+    let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
+    let anonymous = u64::from(libc::MAP_ANONYMOUS.unsigned_abs());
+    let shared = u64::from(libc::MAP_SHARED.unsigned_abs());
+    let own = vec![
+        narrow(2, Op::MaskedEq(executable), 0)?,
+        narrow(3, Op::MaskedEq(anonymous), anonymous)?,
+        narrow(3, Op::MaskedEq(shared), 0)?,
+    ];
+    rules.insert(libc::SYS_mmap, vec![rule(own)?]);
+    rules.insert(libc::SYS_mprotect, vec![rule(vec![narrow(2, Op::MaskedEq(executable), 0)?])?]);
+    let count = u32::try_from(rules.len()).unwrap_or(u32::MAX);
+    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let program: BpfProgram =
+        SeccompFilter::new(rules, denied, SeccompAction::Allow, ARCH.0).and_then(TryInto::try_into).map_err(io::Error::other)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)?;
+    Ok(count)
+}
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Arguments for which a listed call is refused: any rule of a call suffices, all conditions of a rule must hold.

@@ -25,6 +25,8 @@ pub(crate) const CONTROL_FD: RawFd = 3;
 
 /// What the child must know before it executes the init program.
 pub(crate) struct Launch<'a> {
+    /// What the program is called: by it, it knows what it was started for.
+    pub(crate) name: &'static std::ffi::CStr,
     pub(crate) executable: BorrowedFd<'a>,
     /// To become 0, 1, 2 and 3.
     pub(crate) descriptors: [BorrowedFd<'a>; 4],
@@ -57,6 +59,8 @@ struct Shared {
 pub(crate) const INIT_NAME: &std::ffi::CStr = c"seaworthy-sandbox-init";
 /// The same where there is no pid namespace to be the first of.
 pub(crate) const WARDEN_NAME: &std::ffi::CStr = c"seaworthy-sandbox-warden";
+/// A reader of bytes that nobody vouches for.
+pub(crate) const WORKER_NAME: &std::ffi::CStr = c"seaworthy-worker";
 
 /// Starts pid 1 of a new sandbox, as a child of the caller. Returns its pid, or the stage that failed.
 pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::Error)> {
@@ -73,7 +77,7 @@ pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::
         drop_to: launch.drop_to,
         namespaces: launch.namespaces,
         inner_stack: inner.as_mut_ptr_range().end.cast(),
-        argv: [if launch.namespaces == 0 { WARDEN_NAME.as_ptr() } else { INIT_NAME.as_ptr() }, ptr::null()],
+        argv: [launch.name.as_ptr(), ptr::null()],
         envp: [ptr::null()],
         pid: 0,
         stage: "clone",

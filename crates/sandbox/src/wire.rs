@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::profile::Profile;
 
 /// Descriptors in one packet (the kernel's own bound is 253).
-const DESCRIPTORS_MAX: usize = 200;
+pub(crate) const DESCRIPTORS_MAX: usize = 200;
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// What stands at the target of a mount.
@@ -134,7 +134,7 @@ pub(crate) fn receive_message(control: BorrowedFd<'_>) -> io::Result<Option<(Mes
     Ok(Some((serde_json::from_slice(&buffer).map_err(io::Error::other)?, fds)))
 }
 
-fn send_packet(control: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn send_packet(control: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(fds).size()];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -144,7 +144,7 @@ fn send_packet(control: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) ->
     Ok(())
 }
 
-fn receive_packet(control: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+pub(crate) fn receive_packet(control: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {

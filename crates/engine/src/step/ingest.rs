@@ -5,33 +5,53 @@
 
 use seaworthy_core::artifact::{ArtifactKind, ArtifactRef, Manifest};
 use seaworthy_core::id::Name;
+use seaworthy_core::limits::CONFIG_FILE_BYTES_MAX;
 use seaworthy_core::plan::PlannedStep;
-use seaworthy_inspect::checks;
+use seaworthy_core::worker::{Request, Stage, WorkerFault};
 use seaworthy_inspect::schema::DataSchema;
-use seaworthy_inspect::table::Dataset;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::{self, Batch, FolderRules};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::resume::StagedOutput;
-use crate::step::{BodyContext, BodyOutcome, data_files};
+use crate::step::examine::{Opened, Refused, examine, isolation};
+use crate::step::{BodyContext, BodyOutcome};
 
 pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Result<BodyOutcome<'a>, EngineError> {
     let step = &planned.step;
+    context.engine.ports.workers.prepare(1);
+    let declared = declared_schema(context, step.name.as_str())?;
     let mut outcome = BodyOutcome::new(context.batch()?);
     let (manifest, artifact) = take_in(context, step.name.as_str(), &mut outcome.batch)?;
-    let dataset = Dataset::open(data_files(&manifest, |blob| outcome.batch.open(blob))?)
-        .map_err(|e| EngineError::body(e.code(), format!("source of `{}`: {e}", step.name), e.hint()))?;
-    let schema = schema_of(context, step.name.as_str(), &dataset)?;
-    let failed = |e: seaworthy_inspect::checks::CheckError| EngineError::body("check/failed", e.to_string(), "mend the data or the schema");
-    outcome.reports = vec![
-        checks::data_schema::run(&dataset, &schema).map_err(failed)?,
-        checks::anomaly::run(&dataset, step.label.as_deref()).map_err(failed)?,
-    ];
+    let files = Opened::of(&manifest, |blob| outcome.batch.open(blob))?;
+    let request = Request::Data {
+        files: files.names.clone(),
+        // outside dev a schema that nobody has read decides nothing
+        infer_only: declared.is_none() && !context.engine.is_dev(),
+        schema: declared,
+        label: step.label.clone(),
+    };
+    let what = format!("source of `{}`", step.name);
+    let found = examine(context, step, &what, &request, &[&files])?.map_err(|refused| not_ingested(&what, refused))?;
+    if let Some(text) = &found.inferred {
+        keep_inferred(context.engine, step.name.as_str(), text)?;
+    }
+    outcome.reports = found.reports;
+    outcome.sandbox = isolation(&*context.engine.ports.workers);
     let name = output_name(step)?;
     outcome.outputs = vec![StagedOutput { name, kind: ArtifactKind::Dataset, artifact }];
     Ok(outcome)
+}
+
+fn not_ingested(what: &str, refused: Refused) -> EngineError {
+    let Refused { stage, code, message, hint, .. } = refused;
+    match stage {
+        Stage::Open | Stage::Model => EngineError::body(&code, format!("{what}: {message}"), hint),
+        Stage::Schema => EngineError::configuration("schema/invalid", message, "see docs: data schema"),
+        Stage::Inference => EngineError::body("schema/inference", message, "write schemas/NAME.yaml yourself"),
+        Stage::Check => EngineError::body("check/failed", message, "mend the data or the schema"),
+    }
 }
 
 /// The one dataset an ingest step puts out: the declared output, or `data`.
@@ -63,18 +83,24 @@ fn take_in(context: &BodyContext<'_>, step: &str, batch: &mut Batch<'_>) -> Resu
     Ok((manifest, stored))
 }
 
-/// The declared schema, or one inferred now: written down, and outside dev refused until somebody has looked at it and pinned it.
-fn schema_of(context: &BodyContext<'_>, step: &str, dataset: &Dataset) -> Result<DataSchema, EngineError> {
-    let engine = context.engine;
-    if let Some(text) = context.run.found.schemas.get(step) {
-        return DataSchema::parse_yaml(text)
-            .map_err(|e| EngineError::configuration("schema/invalid", e.to_string(), "see docs: data schema"));
-    }
-    let schema =
-        DataSchema::infer(dataset).map_err(|e| EngineError::body("schema/inference", e.to_string(), "write schemas/NAME.yaml yourself"))?;
+/// The text of the declared schema, if it is one.
+fn declared_schema(context: &BodyContext<'_>, step: &str) -> Result<Option<String>, EngineError> {
+    let Some(text) = context.run.found.schemas.get(step) else { return Ok(None) };
+    DataSchema::parse_yaml(text).map_err(|e| EngineError::configuration("schema/invalid", e.to_string(), "see docs: data schema"))?;
+    Ok(Some(text.clone()))
+}
+
+/// A schema that was inferred now is written down, and outside dev refused until somebody has looked at it and pinned it.
+fn keep_inferred(engine: &Engine, step: &str, text: &str) -> Result<(), EngineError> {
+    // it is a worker's word: only what is a schema, and written as we write it, gets into the workspace
+    let schema = DataSchema::parse_yaml(text).ok().filter(|schema| text.len() <= CONFIG_FILE_BYTES_MAX && schema.to_yaml() == text);
+    let schema = schema.ok_or_else(|| {
+        let fault = WorkerFault::answer("the schema that it inferred is none");
+        EngineError::body(fault.code(), format!("source of `{step}`: {fault}"), fault.hint())
+    })?;
     let path = write_inferred(engine, step, &schema)?;
     if engine.is_dev() {
-        return Ok(schema);
+        return Ok(());
     }
     let message = format!("step `{step}` had no schema; one was inferred to {path}");
     let hint = format!("read it, then `seaworthy lock --update schema:{step}`");

@@ -4,6 +4,7 @@
 //! **Invariant:** verify inputs → authorize (recorded) → body → stage (durable) → attest → gate → commit, in this order, for every kind.
 
 pub(crate) mod deploy;
+pub(crate) mod examine;
 pub(crate) mod ingest;
 pub(crate) mod key;
 pub(crate) mod transform;
@@ -11,13 +12,12 @@ pub(crate) mod validate;
 
 use std::collections::BTreeMap;
 
-use seaworthy_core::artifact::{ArtifactRef, Manifest};
+use seaworthy_core::artifact::ArtifactRef;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::finding::CheckReport;
 use seaworthy_core::id::StepRunId;
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::StepKind;
-use seaworthy_inspect::table::DataFile;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::Batch;
 use seaworthy_store::journal::State;
@@ -179,23 +179,6 @@ pub(crate) fn read_reports(engine: &Engine, staged: &StagedStep) -> Result<Vec<C
         .read_blob(&reports.blob, seaworthy_core::limits::PAYLOAD_BYTES_MAX)
         .map_err(|e| EngineError::integrity("store/report", e.to_string(), "run `seaworthy verify` to see what was changed"))?;
     seaworthy_core::json_strict::parse_typed(&bytes).map_err(|e| EngineError::integrity("store/report", e.to_string(), ""))
-}
-
-/// Opens the files of a dataset artifact, each verified, for the checks.
-pub(crate) fn dataset_files(engine: &Engine, artifact: &ArtifactRef) -> Result<Vec<DataFile>, EngineError> {
-    let manifest = engine.artifacts.manifest(&artifact.digest).map_err(|e| damaged(&e))?;
-    data_files(&manifest, |digest| engine.artifacts.verified_file(digest))
-}
-
-/// The files of a manifest, opened by `open`.
-pub(crate) fn data_files(
-    manifest: &Manifest,
-    open: impl Fn(&Digest) -> Result<std::fs::File, StoreError>,
-) -> Result<Vec<DataFile>, EngineError> {
-    let open = |entry: &seaworthy_core::artifact::ManifestEntry| {
-        Ok(DataFile { name: entry.name.clone(), file: open(&entry.digest).map_err(|e| damaged(&e))? })
-    };
-    manifest.entries().iter().map(open).collect()
 }
 
 pub(crate) fn damaged(error: &StoreError) -> EngineError {

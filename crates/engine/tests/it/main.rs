@@ -18,3 +18,4 @@ mod image_attacks;
 mod image_maker;
 mod image_registry;
 mod signer;
+mod workers;

@@ -4,7 +4,7 @@
 //! **Invariant:** a line longer than [`super::LINE_BYTES_MAX`] is an error, so that a file without line ends cannot fill memory.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,7 +22,8 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn new(name: &str, file: File) -> Result<Self, TableError> {
-        let bytes = file.metadata().map_err(|error| TableError::Read { file: name.to_owned(), reason: error.to_string() })?.len();
+        // its end, not what the file system says of it: a confined reader may ask no more than that
+        let bytes = (&file).seek(SeekFrom::End(0)).map_err(|error| TableError::Read { file: name.to_owned(), reason: error.to_string() })?;
         Ok(Self { file: Arc::new(file), bytes })
     }
 

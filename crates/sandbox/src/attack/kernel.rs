@@ -183,11 +183,7 @@ fn with_victim(attack: impl FnOnce(libc::pid_t) -> Verdict) -> Verdict {
 }
 
 pub(crate) fn ptrace_attach() -> Verdict {
-    with_victim(|victim| {
-        const SEIZE: c_long = 0x4206;
-        // SAFETY: integers only.
-        verdict::of(check(unsafe { libc::syscall(libc::SYS_ptrace, SEIZE, victim, 0, 0) }))
-    })
+    with_victim(|victim| verdict::of(seize(victim)))
 }
 
 pub(crate) fn ptrace_traceme() -> Verdict {
@@ -399,6 +395,13 @@ pub(crate) fn raise_core_limit() -> Verdict {
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         check(c_long::from(libc::setrlimit(libc::RLIMIT_CORE, &none)))
     })
+}
+
+/// Begins to trace a process; it lets go when this one ends.
+pub fn seize(pid: i32) -> io::Result<c_long> {
+    const SEIZE: c_long = 0x4206;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_ptrace, SEIZE, pid, 0, 0) })
 }
 
 /// Sends a signal.

@@ -17,7 +17,7 @@ mod world;
 
 use std::io::Write as _;
 
-pub use kernel::{executable_memory, kill};
+pub use kernel::{executable_memory, kill, seize};
 
 /// First argument by which a program of ours becomes an attacker, or the launcher of one.
 pub const WORD: &str = "seaworthy-attack";
