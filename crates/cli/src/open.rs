@@ -9,7 +9,7 @@ use std::sync::Arc;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::Name;
-use seaworthy_core::ports::{Clock as _, EvidenceSource as _, Leaf, Recorder as _, Signer};
+use seaworthy_core::ports::{Clock as _, EvidenceSource as _, Leaf, Recorder as _, Signer, Workers};
 use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports};
 use seaworthy_engine::environment::Search;
 use seaworthy_engine::runtime::EnvironmentSettings;
@@ -121,6 +121,7 @@ fn open(
         trust,
     };
     let profile = profile(confinement)?;
+    let workers: Arc<dyn Workers> = Arc::new(Pool::new());
     let engine_settings = EngineSettings {
         workspace_dir: dir.to_owned(),
         workspace_id: workspace.id().to_owned(),
@@ -129,13 +130,13 @@ fn open(
         cancel_dir: cancel_dir(&paths),
         profile,
         parallel_max: parallel,
-        environments: environment_settings(settings, confinement, profile, search),
+        environments: environment_settings(settings, confinement, profile, search, workers.clone()),
         user: keystore.user()?,
         private_dirs: vec![settings.config_dir.clone()],
     };
     let newest = parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?;
     process.continue_from(newest.note()).map_err(|e| signing::failure(&e))?;
-    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers: Arc::new(Pool::new()) };
+    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers };
     Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, signer: process, seen })
 }
 
@@ -229,7 +230,13 @@ fn pythons(settings: &Settings, confinement: &Confinement) -> Vec<PathBuf> {
     confinement.python.clone().map_or_else(|| settings.pythons.clone(), |python| vec![python])
 }
 
-fn environment_settings(settings: &Settings, confinement: &Confinement, profile: Profile, search: Search) -> EnvironmentSettings {
+fn environment_settings(
+    settings: &Settings,
+    confinement: &Confinement,
+    profile: Profile,
+    search: Search,
+    workers: Arc<dyn Workers>,
+) -> EnvironmentSettings {
     EnvironmentSettings {
         interpreters: pythons(settings, confinement),
         search,
@@ -238,6 +245,7 @@ fn environment_settings(settings: &Settings, confinement: &Confinement, profile:
         offline: confinement.offline,
         index: settings.index.clone(),
         profile,
+        workers,
     }
 }
 

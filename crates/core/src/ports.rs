@@ -198,7 +198,7 @@ pub trait Working: Send {
 
 /// Processes without keys that read what nobody vouches for. Each does one job, and is gone.
 #[cfg(unix)]
-pub trait Workers: Send + Sync {
+pub trait Workers: Send + Sync + std::fmt::Debug {
     /// Begins to start so many, while the caller does something else.
     fn prepare(&self, count: usize);
     /// Has one begin a job.
@@ -208,7 +208,7 @@ pub trait Workers: Send + Sync {
 }
 
 #[cfg(unix)]
-impl dyn Workers {
+impl dyn Workers + '_ {
     /// Has one do a job that has no parts.
     pub fn work(&self, job: &Job<'_>) -> Result<worker::Answer, worker::WorkerFault> {
         match self.begin(job)?.next(&mut Vec::new())? {

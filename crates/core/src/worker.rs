@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::finding::CheckReport;
-use crate::limits::{FINDING_ROWS_MAX, WORKER_WORDS_MAX};
+use crate::limits::{FINDING_ROWS_MAX, WHEEL_BOMB_FLOOR_BYTES, WHEEL_ENTRIES_MAX, WHEEL_RATIO_MAX, WORKER_WORDS_MAX};
 
 /// What a worker is to do. Files are named here in the order of their descriptors.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,9 +49,48 @@ pub enum Request {
         /// Method of explanation, if one is wanted.
         method: Option<String>,
     },
+    /// What is in a wheel?
+    Wheel {
+        /// Its file name, which says what it is.
+        file: String,
+        /// Its bytes.
+        bytes: u64,
+        /// Send the content of its files too, as parts: one of the kind `Entry` with its place among them, then `Content`.
+        content: bool,
+    },
+    /// What is in a layer of an image? The answer's parts are its archive, apart.
+    Layer {
+        /// How it is compressed.
+        compression: Compression,
+    },
 }
 
-/// Which reports an answer to a request holds, in order.
+/// How a layer is compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// One file of a wheel that is unpacked, in the order of its archive's names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WheelEntry {
+    /// Path below site-packages.
+    pub path: String,
+    /// What RECORD promises.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+    /// Whether it had an execute bit.
+    pub executable: bool,
+}
+
 impl Request {
     /// How many descriptors belong to it.
     #[must_use]
@@ -58,15 +98,17 @@ impl Request {
         match self {
             Self::Data { files, .. } => files.len(),
             Self::Drift { reference, data, .. } => reference.len().saturating_add(data.len()),
+            Self::Wheel { .. } | Self::Layer { .. } => 1,
             Self::Model { data, reference, .. } => {
                 1_usize.saturating_add(data.len()).saturating_add(reference.as_ref().map_or(0, Vec::len))
             }
         }
     }
 
+    /// Which reports an answer holds, in order.
     fn checks(&self) -> Vec<&'static str> {
         match self {
-            Self::Data { infer_only: true, .. } => Vec::new(),
+            Self::Data { infer_only: true, .. } | Self::Wheel { .. } | Self::Layer { .. } => Vec::new(),
             Self::Data { .. } => vec!["data_schema", "anomaly"],
             Self::Drift { .. } => vec!["drift"],
             Self::Model { reference, method, .. } => {
@@ -95,6 +137,8 @@ pub enum Stage {
     Check,
     /// The model was read.
     Model,
+    /// An archive was unpacked.
+    Unpack,
 }
 
 /// What a worker found, once.
@@ -108,6 +152,13 @@ pub enum Answer {
         /// The reports.
         reports: Vec<CheckReport>,
     },
+    /// What is in a wheel.
+    Wheel {
+        /// Its files.
+        files: Vec<WheelEntry>,
+    },
+    /// All parts were sent.
+    Unpacked {},
     /// A file cannot be read or examined.
     Refused {
         /// What was being done.
@@ -133,6 +184,8 @@ pub enum Subject {
     Reference,
     /// The model.
     Model,
+    /// An archive.
+    Archive,
 }
 
 /// What comes next from a worker.
@@ -156,7 +209,7 @@ pub enum PartKind {
 }
 
 /// Where codes of refusals begin.
-const CODES: [&str; 4] = ["table/", "schema/", "check/", "model/"];
+const CODES: [&str; 6] = ["table/", "schema/", "check/", "model/", "environment/", "image/"];
 
 impl Answer {
     /// Whether this answers `request`, within all bounds; a sentence that says what is wrong with it if not.
@@ -167,6 +220,17 @@ impl Answer {
                 let plain = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'/' | b'-'));
                 let short = [message, hint].iter().all(|words| words.len() <= WORKER_WORDS_MAX.saturating_mul(4));
                 if known && plain && short { Ok(()) } else { Err("it refuses for a reason that is none") }
+            }
+            Self::Wheel { files } => match request {
+                Request::Wheel { bytes, content: false, .. } => fits_wheel(files, *bytes),
+                _ => Err("it lists a wheel that nobody asked for"),
+            },
+            Self::Unpacked {} => match request {
+                Request::Wheel { content: true, .. } | Request::Layer { .. } => Ok(()),
+                _ => Err("it unpacked what nobody asked for"),
+            },
+            Self::Reports { .. } if matches!(request, Request::Wheel { .. } | Request::Layer { .. }) => {
+                Err("it reports on what was to be unpacked")
             }
             Self::Reports { inferred, reports } => {
                 let wanted = request.checks();
@@ -181,6 +245,17 @@ impl Answer {
             }
         }
     }
+}
+
+fn fits_wheel(files: &[WheelEntry], bytes: u64) -> Result<(), &'static str> {
+    if files.len() > WHEEL_ENTRIES_MAX {
+        return Err("it lists more files than a wheel may have");
+    }
+    let total = files.iter().fold(0_u64, |total, file| total.saturating_add(file.size));
+    if total > WHEEL_BOMB_FLOOR_BYTES.max(bytes.saturating_mul(WHEEL_RATIO_MAX)) {
+        return Err("it lists files of more bytes than the wheel may unpack to");
+    }
+    Ok(())
 }
 
 fn fits(report: &CheckReport) -> Result<(), &'static str> {
@@ -267,7 +342,9 @@ impl WorkerFault {
     pub fn hint(&self) -> &str {
         match self {
             Self::Unavailable { hint, .. } => hint,
-            Self::Died { .. } => "look at where the file comes from: a file that ends its reader is broken, too large, or meant to; write it again at its source",
+            Self::Died { .. } => {
+                "look at where the file comes from: a file that ends its reader is broken, too large, or meant to; write it again at its source"
+            }
             Self::TimedOut { .. } => "raise `timeout:` of the step if the file is only large; otherwise look at where it comes from",
             Self::Answer { .. } => "look at where the file comes from: it made its reader say what it never says by itself",
             Self::Stopped => "run again to continue",

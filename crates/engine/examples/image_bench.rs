@@ -9,14 +9,20 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use seaworthy_core::digest::Digest;
 use seaworthy_engine::environment::Places;
 use seaworthy_engine::environment::image::{Add, Images};
+use seaworthy_engine::workers::Pool;
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    seaworthy_sandbox::init_main();
+    if seaworthy_engine::workers::started_as_worker().is_some() {
+        return Ok(());
+    }
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().ok_or("name a folder")?);
     let rounds: usize = arguments.next().ok_or("name the rounds")?.parse()?;
@@ -24,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let layout = folder.join("layout");
     make(&layout, &layers)?;
     let (cache_dir, state_dir) = (folder.join("cache"), folder.join("state"));
-    let images = Images::open(Places { cache_dir: &cache_dir, state_dir: &state_dir })?;
+    let images = Images::open(Places { cache_dir: &cache_dir, state_dir: &state_dir }, Arc::new(Pool::new()))?;
     let image = images.add(&layout.to_string_lossy(), Path::new("/"), Add::default())?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..rounds {

@@ -12,6 +12,7 @@ use seaworthy_core::attestation::subject;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
 use seaworthy_core::lock::Pin;
+use seaworthy_core::ports::Workers;
 use seaworthy_core::workflow::model::EnvironmentSource;
 use seaworthy_sandbox::{Cancel, ClosureFile, Profile};
 use seaworthy_store::artifacts::Artifacts;
@@ -42,6 +43,8 @@ pub struct EnvironmentSettings {
     pub search: Search,
     /// How tightly the steps are confined; what downloads their wheels is confined alike.
     pub profile: Profile,
+    /// Read wheels and images.
+    pub workers: Arc<dyn Workers>,
 }
 
 /// An environment of this run.
@@ -201,7 +204,18 @@ fn provision<'a>(
     let online = !settings.offline;
     let profile = settings.profile.for_provisioning();
     let Places { cache_dir, state_dir } = settings.places();
-    Provision { interpreter, artifacts, cache_dir, state_dir, online, index: &settings.index, known, profile, cancel }
+    Provision {
+        interpreter,
+        artifacts,
+        cache_dir,
+        state_dir,
+        online,
+        index: &settings.index,
+        known,
+        profile,
+        cancel,
+        workers: &*settings.workers,
+    }
 }
 
 /// The host closure is an artifact like any other: its files are in the store, so that a chain can show them.

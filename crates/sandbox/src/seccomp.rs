@@ -257,11 +257,8 @@ pub(crate) fn install_for_worker() -> io::Result<u32> {
     let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
     let anonymous = u64::from(libc::MAP_ANONYMOUS.unsigned_abs());
     let shared = u64::from(libc::MAP_SHARED.unsigned_abs());
-    let own = vec![
-        narrow(2, Op::MaskedEq(executable), 0)?,
-        narrow(3, Op::MaskedEq(anonymous), anonymous)?,
-        narrow(3, Op::MaskedEq(shared), 0)?,
-    ];
+    let own =
+        vec![narrow(2, Op::MaskedEq(executable), 0)?, narrow(3, Op::MaskedEq(anonymous), anonymous)?, narrow(3, Op::MaskedEq(shared), 0)?];
     rules.insert(libc::SYS_mmap, vec![rule(own)?]);
     rules.insert(libc::SYS_mprotect, vec![rule(vec![narrow(2, Op::MaskedEq(executable), 0)?])?]);
     let count = u32::try_from(rules.len()).unwrap_or(u32::MAX);

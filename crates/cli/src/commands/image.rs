@@ -1,9 +1,11 @@
 //! `seaworthy image`: the images of this user, of all workspaces alike. Nothing here changes a workspace: a lock pins an image by its digest.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use seaworthy_engine::environment::Places;
 use seaworthy_engine::environment::image::{Add, Image, ImageError, ImageTree, Images, RegistrySettings};
+use seaworthy_engine::workers::Pool;
 use serde_json::{Value, json};
 
 use crate::arguments::Image as Command;
@@ -13,7 +15,7 @@ use crate::settings::Settings;
 
 pub(crate) fn run(settings: &Settings, command: &Command) -> Result<u8, Failure> {
     let places = Places { cache_dir: &settings.cache_dir, state_dir: &settings.state_dir };
-    let images = Images::open(places).map_err(|e| failure(&e))?;
+    let images = Images::open(places, Arc::new(Pool::new())).map_err(|e| failure(&e))?;
     match command {
         Command::Add { source, name, tag, credentials } => {
             let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };

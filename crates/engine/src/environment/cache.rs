@@ -13,13 +13,15 @@ use rustix::io::Errno;
 use seaworthy_core::artifact::{ArtifactRef, Manifest};
 use seaworthy_core::digest::{Digest, hex_encode};
 use seaworthy_core::limits::{WHEEL_BYTES_MAX, WHEEL_ENTRIES_MAX, WHEELS_MAX};
+use seaworthy_core::ports::Workers;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::{Artifacts, FolderRules, HardLinks, hash_folder, open_folder, remove_checkout};
 
 use super::error::EnvironmentError;
 use super::seal::{Seal, seal, settle};
 use super::unpack::{expected_tree, refuse_hiding, unpack};
-use super::wheel::Wheel;
+use super::wheel::{Contents, WheelListing};
+use super::worked::WorkedWheel;
 
 const DEPTH_MAX: usize = 64;
 
@@ -50,10 +52,13 @@ pub(super) fn realise(
     cache_dir: &Path,
     environment: &Digest,
     stdlib: &Path,
+    workers: &dyn Workers,
 ) -> Result<Tree, EnvironmentError> {
-    let mut opened = open_wheels(wheels, artifacts)?;
-    refuse_hiding(&opened, stdlib)?;
-    let expected = expected_tree(&opened)?;
+    let mut opened: Vec<WorkedWheel<'_>> =
+        wheels.iter().map(|wheel| WorkedWheel::open(wheel, artifacts, workers)).collect::<Result<_, _>>()?;
+    let listings: Vec<&WheelListing> = opened.iter().map(WorkedWheel::listing).collect();
+    refuse_hiding(&listings, stdlib)?;
+    let expected = expected_tree(&listings)?;
     let envs = cache_dir.join("envs");
     make_private(&envs)?;
     let place = envs.join(environment.hex());
@@ -69,13 +74,10 @@ pub(super) fn realise(
     verified(&place.join("site-packages"), &place, &expected)
 }
 
-fn open_wheels(wheels: &[StoredWheel], artifacts: &Artifacts) -> Result<Vec<Wheel<fs::File>>, EnvironmentError> {
-    wheels.iter().map(|wheel| Wheel::open(&wheel.file, artifacts.verified_file(&wheel.digest)?, wheel.size)).collect()
-}
-
-fn build(wheels: &mut [Wheel<fs::File>], new: &Path, place: &Path) -> Result<(), EnvironmentError> {
+fn build(wheels: &mut [WorkedWheel<'_>], new: &Path, place: &Path) -> Result<(), EnvironmentError> {
     make_private(new)?;
-    unpack(wheels, &new.join("site-packages"))?;
+    let mut contents: Vec<&mut dyn Contents> = wheels.iter_mut().map(|wheel| wheel as &mut dyn Contents).collect();
+    unpack(&mut contents, &new.join("site-packages"))?;
     settle();
     put_in_place(new, place)
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use seaworthy_core::worker::WorkerFault;
 use seaworthy_sandbox::{ClosureError, SandboxError};
 use seaworthy_store::StoreError;
 
@@ -100,6 +101,14 @@ pub enum EnvironmentError {
     /// The host lacks a file that every environment needs.
     #[error(transparent)]
     Closure(#[from] ClosureError),
+    /// Whoever was to read something did not.
+    #[error("{what}: {fault}")]
+    Worker {
+        /// What was to be read.
+        what: String,
+        /// Why not.
+        fault: WorkerFault,
+    },
 }
 
 impl EnvironmentError {
@@ -120,6 +129,7 @@ impl EnvironmentError {
             Self::Store(error) => error.code(),
             Self::Sandbox(error) => error.code(),
             Self::Closure(error) => error.code(),
+            Self::Worker { fault, .. } => fault.code(),
         }
     }
 
@@ -144,6 +154,7 @@ impl EnvironmentError {
             Self::Store(error) => error.hint().to_string(),
             Self::Sandbox(error) => error.hint().to_string(),
             Self::Closure(error) => error.hint().to_string(),
+            Self::Worker { fault, .. } => fault.hint().to_owned(),
         }
     }
 

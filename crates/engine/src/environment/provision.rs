@@ -15,6 +15,7 @@ use std::time::Duration;
 use seaworthy_core::artifact::{ArtifactRef, Manifest};
 use seaworthy_core::digest::Digest;
 use seaworthy_core::limits::WHEELS_MAX;
+use seaworthy_core::ports::Workers;
 use seaworthy_sandbox::{Cancel, CollectedFile, Enforced, Exit, Limits, Outcome, Profile, Spec};
 use seaworthy_store::artifacts::{Artifacts, NewFile};
 
@@ -76,6 +77,8 @@ pub struct Provision<'a> {
     pub profile: Profile,
     /// Stops the download.
     pub cancel: &'a Cancel,
+    /// Read the wheels.
+    pub workers: &'a dyn Workers,
 }
 
 /// A locked Python environment, ready to be shown to a sandbox.
@@ -183,7 +186,7 @@ impl Resolved {
 
     /// The same with the host's files found and hashed before: they are the same for every step of a run.
     pub fn realise_on(self, with: &Provision<'_>, host: Arc<HostFiles>) -> Result<Environment, EnvironmentError> {
-        let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest, &with.interpreter.stdlib)?;
+        let tree = realise(&self.wheels, with.artifacts, with.cache_dir, &self.digest, &with.interpreter.stdlib, with.workers)?;
         Ok(Environment {
             digest: self.digest,
             wheels_artifact: self.wheels_artifact,

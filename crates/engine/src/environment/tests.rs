@@ -10,6 +10,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::memo::{Looked, is_unchanged};
 use super::unpack::{expected_tree, refuse_hiding, unpack};
+use super::wheel::Contents;
 use super::*;
 
 const NAME: &str = "demo-1.0-py3-none-any.whl";
@@ -99,8 +100,10 @@ fn install(wheels: &[(&str, &[u8])], dir: &Path) -> Result<Vec<String>, Environm
     for (name, bytes) in wheels {
         opened.push(Wheel::open(name, Cursor::new(*bytes), bytes.len() as u64)?);
     }
-    let tree = expected_tree(&opened)?;
-    unpack(&mut opened, &dir.join("site-packages"))?;
+    let listings: Vec<_> = opened.iter().map(Wheel::listing).collect();
+    let tree = expected_tree(&listings)?;
+    let mut contents: Vec<&mut dyn Contents> = opened.iter_mut().map(|wheel| wheel as &mut dyn Contents).collect();
+    unpack(&mut contents, &dir.join("site-packages"))?;
     Ok(tree.entries().iter().map(|entry| entry.name.clone()).collect())
 }
 
@@ -303,7 +306,7 @@ fn a_wheel_may_not_hide_the_standard_library() {
     for (name, hides) in cases {
         let bytes = Recipe::good().with(name, b"x", 0o100_644).build();
         let wheel = Wheel::open(NAME, Cursor::new(bytes.as_slice()), bytes.len() as u64).unwrap();
-        let answer = refuse_hiding(&[wheel], &stdlib);
+        let answer = refuse_hiding(&[wheel.listing()], &stdlib);
         assert_eq!(answer.as_ref().is_err_and(|error| error.to_string().contains("hide")), hides, "{name}: {answer:?}");
     }
 }
@@ -314,9 +317,9 @@ fn a_flipped_byte_never_changes_the_tree() {
     let good = Recipe::good().build();
     let open = |bytes: &[u8]| -> Result<_, EnvironmentError> {
         let folder = Folder::new();
-        let mut wheels = [Wheel::open(NAME, Cursor::new(bytes.to_vec()), bytes.len() as u64)?];
-        let tree = expected_tree(&wheels)?;
-        unpack(&mut wheels, &folder.0.join("t"))?;
+        let mut wheel = Wheel::open(NAME, Cursor::new(bytes.to_vec()), bytes.len() as u64)?;
+        let tree = expected_tree(&[wheel.listing()])?;
+        unpack(&mut [&mut wheel], &folder.0.join("t"))?;
         Ok(tree)
     };
     let want = open(&good).unwrap();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use seaworthy_core::artifact::{Manifest, ManifestEntry};
 use seaworthy_core::digest::Hasher;
 
 use super::error::EnvironmentError;
-use super::wheel::{Wheel, WheelFile, shown};
+use super::wheel::{Contents, WheelFile, WheelListing, shown};
 
 /// The tree that `wheels` make together, from their tables of contents alone.
-pub(super) fn expected_tree<R: Read + Seek>(wheels: &[Wheel<R>]) -> Result<Manifest, EnvironmentError> {
+pub(super) fn expected_tree(wheels: &[&WheelListing]) -> Result<Manifest, EnvironmentError> {
     let mut owners: HashMap<&str, (&str, &WheelFile)> = HashMap::new();
     let mut entries = Vec::new();
     for wheel in wheels {
@@ -38,7 +38,7 @@ pub(super) fn expected_tree<R: Read + Seek>(wheels: &[Wheel<R>]) -> Result<Manif
 }
 
 /// `PYTHONPATH` comes before the standard library: a wheel with an `os.py` would be imported in its place by everything.
-pub(super) fn refuse_hiding<R: Read + Seek>(wheels: &[Wheel<R>], stdlib: &Path) -> Result<(), EnvironmentError> {
+pub(super) fn refuse_hiding(wheels: &[&WheelListing], stdlib: &Path) -> Result<(), EnvironmentError> {
     for wheel in wheels {
         let tops: BTreeSet<&str> = wheel.files().iter().filter_map(|file| file.path.split(['/', '.']).next()).collect();
         // carelessly packed wheels bring a `test`, and nobody imports that of the standard library
@@ -52,24 +52,25 @@ pub(super) fn refuse_hiding<R: Read + Seek>(wheels: &[Wheel<R>], stdlib: &Path) 
     Ok(())
 }
 
-fn names<R: Read + Seek>(wheels: &[Wheel<R>]) -> String {
+fn names(wheels: &[&WheelListing]) -> String {
     let all: Vec<&str> = wheels.iter().map(|wheel| wheel.name().file.as_str()).collect();
     if let [one] = all.as_slice() { (*one).to_owned() } else { format!("{} wheels together", all.len()) }
 }
 
 /// Unpacks all of `wheels` into the new folder `dir`; call [`expected_tree`] first: it refuses collisions.
-pub(super) fn unpack<R: Read + Seek>(wheels: &mut [Wheel<R>], dir: &Path) -> Result<(), EnvironmentError> {
+pub(super) fn unpack(wheels: &mut [&mut dyn Contents], dir: &Path) -> Result<(), EnvironmentError> {
     make_folder(dir)?;
     let mut folders = BTreeSet::new();
     let mut written = BTreeSet::new();
     for wheel in wheels {
-        let files = wheel.files().to_vec();
-        for file in files {
+        let name = wheel.name().to_owned();
+        wheel.each(&mut |file, content| {
             if written.insert(file.path.clone()) {
                 make_parents(dir, &file.path, &mut folders)?;
-                write_file(wheel, &file, dir)?;
+                write_file(&name, file, content, dir)?;
             }
-        }
+            Ok(())
+        })?;
     }
     // innermost first, and the root last: a folder without the write bit takes no more names
     for folder in folders.iter().rev() {
@@ -96,15 +97,13 @@ pub(super) fn make_parents(dir: &Path, file: &str, made: &mut BTreeSet<String>) 
     Ok(())
 }
 
-fn write_file<R: Read + Seek>(wheel: &mut Wheel<R>, file: &WheelFile, dir: &Path) -> Result<(), EnvironmentError> {
+fn write_file(wheel: &str, file: &WheelFile, content: &mut dyn Read, dir: &Path) -> Result<(), EnvironmentError> {
     let path = dir.join(&file.path);
-    let name = wheel.name().file.clone();
-    let refuse = |reason: String| EnvironmentError::wheel(&name, format!("`{}` {reason}", shown(&file.path)));
-    let entry = wheel.archive.by_index(file.index).map_err(|error| refuse(error.to_string()))?;
+    let refuse = |reason: String| EnvironmentError::wheel(wheel, format!("`{}` {reason}", shown(&file.path)));
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(EnvironmentError::io("create", &path))?;
     let mut hasher = Hasher::new();
     // one byte more than promised is enough to see that there is more
-    let count = copy(&mut entry.take(file.size.saturating_add(1)), &mut out, &mut hasher)
+    let count = copy(&mut content.take(file.size.saturating_add(1)), &mut out, &mut hasher)
         .map_err(|error| refuse(format!("cannot be unpacked: {error}")))?;
     if count != file.size {
         return Err(refuse(format!("does not have the {} bytes that the archive says", file.size)));

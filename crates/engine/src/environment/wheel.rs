@@ -11,6 +11,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use seaworthy_core::digest::{Digest, hex_decode};
 use seaworthy_core::limits::{WHEEL_BOMB_FLOOR_BYTES, WHEEL_ENTRIES_MAX, WHEEL_RATIO_MAX, WHEEL_RECORD_BYTES_MAX};
+use seaworthy_core::worker::WheelEntry;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::EnvironmentError;
@@ -73,12 +74,47 @@ pub struct WheelFile {
     pub executable: bool,
 }
 
+/// What is in a wheel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WheelListing {
+    name: WheelName,
+    files: Vec<WheelFile>,
+}
+
+impl WheelListing {
+    /// A listing that a worker made: nothing of it is believed that unpacking or a manifest does not check.
+    pub(super) fn of_worker(file: &str, entries: Vec<WheelEntry>) -> Result<Self, EnvironmentError> {
+        let name = WheelName::parse(file)?;
+        let info = format!("{}-{}", name.project, name.version);
+        let mut files = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let WheelEntry { path, digest, size, executable } = entry;
+            check_name(&path).map_err(|reason| EnvironmentError::wheel(file, reason))?;
+            // what would run without being imported is left out or refused here too
+            if target(&path, &info).map_err(|reason| EnvironmentError::wheel(file, reason))?.as_ref() != Some(&path) {
+                return Err(EnvironmentError::wheel(file, format!("`{}` is not to be unpacked", shown(&path))));
+            }
+            files.push(WheelFile { index, path, digest, size, executable });
+        }
+        Ok(Self { name, files })
+    }
+
+    /// What the file name says.
+    pub fn name(&self) -> &WheelName {
+        &self.name
+    }
+
+    /// The files that are unpacked, sorted by their name in the archive.
+    pub fn files(&self) -> &[WheelFile] {
+        &self.files
+    }
+}
+
 /// A wheel whose table of contents was checked; its bytes are checked while they are unpacked.
 #[derive(Debug)]
 pub struct Wheel<R> {
-    name: WheelName,
-    files: Vec<WheelFile>,
-    pub(super) archive: ZipArchive<R>,
+    listing: WheelListing,
+    archive: ZipArchive<R>,
 }
 
 /// An entry of the archive that is a file.
@@ -124,18 +160,39 @@ impl<R: Read + Seek> Wheel<R> {
         if let Some(path) = record.keys().find(|path| !listed.contains_key(*path)) {
             return Err(refuse(format!("RECORD names `{}`, which is not in the archive", shown(path))));
         }
-        Ok(Self { name, files, archive })
+        Ok(Self { listing: WheelListing { name, files }, archive })
     }
 
-    /// What the file name says.
-    pub fn name(&self) -> &WheelName {
-        &self.name
+    /// What is in it.
+    pub fn listing(&self) -> &WheelListing {
+        &self.listing
+    }
+}
+
+impl<R: Read + Seek> Contents for Wheel<R> {
+    fn name(&self) -> &str {
+        &self.listing.name.file
     }
 
-    /// The files that are unpacked, sorted by their name in the archive.
-    pub fn files(&self) -> &[WheelFile] {
-        &self.files
+    fn each(&mut self, take: TakeFile<'_>) -> Result<(), EnvironmentError> {
+        for file in &self.listing.files {
+            let refuse = |reason: String| EnvironmentError::wheel(&self.listing.name.file, format!("`{}` {reason}", shown(&file.path)));
+            let mut entry = self.archive.by_index(file.index).map_err(|error| refuse(error.to_string()))?;
+            take(file, &mut entry)?;
+        }
+        Ok(())
     }
+}
+
+/// What is done with a file of a wheel and its content.
+pub(super) type TakeFile<'a> = &'a mut dyn FnMut(&WheelFile, &mut dyn Read) -> Result<(), EnvironmentError>;
+
+/// The files of a wheel with their content, in their order: from the archive itself, or as a worker reads it.
+pub(super) trait Contents {
+    /// The wheel's file name.
+    fn name(&self) -> &str;
+    /// Gives each file once; content that is not read is passed over.
+    fn each(&mut self, take: TakeFile<'_>) -> Result<(), EnvironmentError>;
 }
 
 /// The end record is the very end: what follows it, tools may take for another archive.

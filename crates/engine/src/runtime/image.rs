@@ -38,7 +38,7 @@ impl ImageRoot {
         artifacts: &Artifacts,
         settings: &EnvironmentSettings,
     ) -> Result<Self, EngineError> {
-        let images = Images::open(settings.places()).map_err(|e| failed(&e))?;
+        let images = Images::open(settings.places(), settings.workers.clone()).map_err(|e| failed(&e))?;
         let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };
         let add = Add { offline: settings.offline, pinned, registry: Some(&registry), ..Add::default() };
         let image = images.resolve(reference, workspace_dir, add);

@@ -74,16 +74,15 @@ pub(crate) fn examine(
 ) -> Result<Result<Found, Refused>, EngineError> {
     let descriptors: Vec<_> = files.iter().flat_map(|opened| &opened.files).map(|file| file.as_fd()).collect();
     let stop = || context.run.cancel.is_cancelled();
-    let job = Job {
-        request,
-        files: &descriptors,
-        time_max: Duration::from_secs(step.timeout_s.unwrap_or(WORKER_TIME_S_DEFAULT)),
-        stop: &stop,
-    };
+    let job =
+        Job { request, files: &descriptors, time_max: Duration::from_secs(step.timeout_s.unwrap_or(WORKER_TIME_S_DEFAULT)), stop: &stop };
     match context.engine.ports.workers.work(&job) {
         Ok(Answer::Reports { inferred, reports }) => Ok(Ok(Found { inferred, reports })),
         Ok(Answer::Refused { stage, subject, code, message, hint }) => {
             Ok(Err(Refused { stage, subject, code, message: words(&message), hint: words(&hint) }))
+        }
+        Ok(Answer::Wheel { .. } | Answer::Unpacked {}) => {
+            Err(not_examined(step, what, &WorkerFault::answer("it unpacks where it was to examine")))
         }
         Err(fault) => Err(not_examined(step, what, &fault)),
     }

@@ -47,7 +47,7 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
 fn not_ingested(what: &str, refused: Refused) -> EngineError {
     let Refused { stage, code, message, hint, .. } = refused;
     match stage {
-        Stage::Open | Stage::Model => EngineError::body(&code, format!("{what}: {message}"), hint),
+        Stage::Open | Stage::Model | Stage::Unpack => EngineError::body(&code, format!("{what}: {message}"), hint),
         Stage::Schema => EngineError::configuration("schema/invalid", message, "see docs: data schema"),
         Stage::Inference => EngineError::body("schema/inference", message, "write schemas/NAME.yaml yourself"),
         Stage::Check => EngineError::body("check/failed", message, "mend the data or the schema"),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use seaworthy_core::artifact::ArtifactRef;
 use seaworthy_core::finding::CheckReport;
 use seaworthy_core::plan::PlannedStep;
-use seaworthy_core::workflow::model::{OutputName, Step};
 use seaworthy_core::worker::{Request, Stage, Subject};
+use seaworthy_core::workflow::model::{OutputName, Step};
 use seaworthy_inspect::checks::CheckError;
 use seaworthy_inspect::model;
 use seaworthy_inspect::score::{self, ScoreInputs};
@@ -85,11 +85,8 @@ impl<'a> Examined<'a> {
 
     fn drift(&self, context: &BodyContext<'_>, step: &Step) -> Result<Vec<CheckReport>, EngineError> {
         let Some(reference) = self.reference.as_ref().filter(|_| step.drift_detection) else { return Ok(Vec::new()) };
-        let request = Request::Drift {
-            reference: reference.names.clone(),
-            data: self.data.names.clone(),
-            ignore: vec![self.label.clone()],
-        };
+        let request =
+            Request::Drift { reference: reference.names.clone(), data: self.data.names.clone(), ignore: vec![self.label.clone()] };
         let what = format!("dataset `{}` and its reference", shown(step.data.as_ref()));
         let found = examine(context, step, &what, &request, &[reference, &self.data])?;
         found.map(|found| found.reports).map_err(|refused| not_validated(step, refused))
@@ -108,7 +105,7 @@ fn not_validated(step: &Step, refused: Refused) -> EngineError {
             let name = if subject == Subject::Reference { step.reference.as_ref() } else { step.data.as_ref() };
             EngineError::body(&code, format!("dataset `{}`: {message}", shown(name)), hint)
         }
-        Stage::Schema | Stage::Inference | Stage::Check => {
+        Stage::Schema | Stage::Inference | Stage::Check | Stage::Unpack => {
             EngineError::body("check/failed", message, "a check that cannot run fails the step: mend its input or its parameters")
         }
     }

@@ -13,7 +13,7 @@ mod pool;
 mod wire;
 
 pub use desk::Desk;
-pub use perform::perform;
+pub use perform::{SendPart, perform};
 pub use pool::Pool;
 
 /// The exit code, if this process was started as a worker: then it did one job. To be called in `main` before anything else is
@@ -23,7 +23,7 @@ pub fn started_as_worker() -> Option<u8> {
     seaworthy_sandbox::worker::is_worker().then(|| {
         let served = Desk::open().and_then(|mut desk| {
             let Some((request, files)) = desk.receive()? else { return Ok(()) };
-            let answer = perform(&request, files);
+            let answer = perform(&request, files, &mut |kind, bytes| desk.part(kind, bytes))?;
             desk.answer(answer)
         });
         // nobody is left to tell: who started it sees that there was no answer

@@ -4,26 +4,31 @@
 //! **Invariant:** a function of the request and the bytes of its files alone, so that it can be made again anywhere.
 
 use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
+use std::io::{self, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 
 use seaworthy_core::finding::CheckReport;
-use seaworthy_core::worker::{Answer, PERFORMANCE_ON_REFERENCE, Request, Stage, Subject, words};
+use seaworthy_core::worker::{Answer, Compression, PERFORMANCE_ON_REFERENCE, PartKind, Request, Stage, Subject, WheelEntry, words};
 use seaworthy_inspect::checks::{self, CheckError};
 use seaworthy_inspect::model::{self, MODEL_BYTES_MAX, Model};
 use seaworthy_inspect::schema::DataSchema;
 use seaworthy_inspect::table::{DataFile, Dataset};
+
+use crate::environment::{EnvironmentError, Wheel, WheelFile, send_content, take_apart};
 
 /// Why there are no reports: the answer that says so.
 struct Refusal(Answer);
 
 type Files = std::vec::IntoIter<File>;
 
-/// Does what is asked.
-#[must_use]
-pub fn perform(request: &Request, files: Vec<File>) -> Answer {
+/// Takes parts on their way to who asked.
+pub type SendPart<'a> = &'a mut dyn FnMut(PartKind, &[u8]) -> io::Result<()>;
+
+/// Does what is asked. What is unpacked goes to `send`, whose fault is the only one.
+pub fn perform(request: &Request, files: Vec<File>, send: SendPart<'_>) -> io::Result<Answer> {
     if files.len() != request.files() {
-        return refusal(Stage::Open, Subject::Data, "table/no-files", "the request names other files than came with it", "").0;
+        let message = "the request names other files than came with it";
+        return Ok(refusal(Stage::Open, Subject::Data, "table/no-files", message, "").0);
     }
     let mut files = files.into_iter();
     let done = match request {
@@ -35,8 +40,39 @@ pub fn perform(request: &Request, files: Vec<File>) -> Answer {
             let wanted = Wanted { label, task, method: method.as_deref() };
             examine(model, data, reference.as_deref(), &wanted, &mut files)
         }
+        Request::Wheel { file, bytes, content } => wheel(file, *bytes, *content, files.next(), send),
+        Request::Layer { compression } => layer(*compression, files.next(), send),
     };
-    done.unwrap_or_else(|Refusal(answer)| answer)
+    Ok(done.unwrap_or_else(|Refusal(answer)| answer))
+}
+
+fn wheel(name: &str, bytes: u64, content: bool, file: Option<File>, send: SendPart<'_>) -> Result<Answer, Refusal> {
+    let refused = |error: EnvironmentError| {
+        // the engine says whose name it is
+        let reason = match &error {
+            EnvironmentError::Wheel { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        refusal(Stage::Unpack, Subject::Archive, "environment/wheel", reason, "")
+    };
+    let file = file.ok_or_else(|| refusal(Stage::Unpack, Subject::Archive, "environment/wheel", "it did not come", ""))?;
+    let mut wheel = Wheel::open(name, file, bytes).map_err(refused)?;
+    if content {
+        send_content(&mut wheel, send).map_err(refused)?;
+        return Ok(Answer::Unpacked {});
+    }
+    let entry = |file: &WheelFile| {
+        let WheelFile { path, digest, size, executable, .. } = file.clone();
+        WheelEntry { path, digest, size, executable }
+    };
+    Ok(Answer::Wheel { files: wheel.listing().files().iter().map(entry).collect() })
+}
+
+fn layer(compression: Compression, file: Option<File>, send: SendPart<'_>) -> Result<Answer, Refusal> {
+    let refused = |error: &dyn std::fmt::Display| refusal(Stage::Unpack, Subject::Archive, "image/layer", error, "");
+    let file = file.ok_or_else(|| refused(&"it did not come"))?;
+    take_apart(file, compression, send).map_err(|error| refused(&error))?;
+    Ok(Answer::Unpacked {})
 }
 
 fn refusal(stage: Stage, subject: Subject, code: &str, message: impl std::fmt::Display, hint: &str) -> Refusal {
@@ -88,13 +124,7 @@ struct Wanted<'a> {
     method: Option<&'a str>,
 }
 
-fn examine(
-    model: &str,
-    data: &[String],
-    reference: Option<&[String]>,
-    wanted: &Wanted<'_>,
-    files: &mut Files,
-) -> Result<Answer, Refusal> {
+fn examine(model: &str, data: &[String], reference: Option<&[String]>, wanted: &Wanted<'_>, files: &mut Files) -> Result<Answer, Refusal> {
     let model = load(model, files.next())?;
     let data = table(data, files, Subject::Data)?;
     let reference = reference.map(|names| table(names, files, Subject::Reference)).transpose()?;
@@ -119,10 +149,10 @@ fn load(name: &str, file: Option<File>) -> Result<Model, Refusal> {
 }
 
 /// All of a file, from its start, wherever its descriptor stands.
-fn read(mut file: &File) -> std::io::Result<Vec<u8>> {
+fn read(mut file: &File) -> io::Result<Vec<u8>> {
     let length = usize::try_from(file.seek(SeekFrom::End(0))?).unwrap_or(usize::MAX);
     if length > MODEL_BYTES_MAX {
-        return Err(std::io::Error::other(format!("it has more than {MODEL_BYTES_MAX} bytes")));
+        return Err(io::Error::other(format!("it has more than {MODEL_BYTES_MAX} bytes")));
     }
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;

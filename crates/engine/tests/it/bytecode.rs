@@ -76,6 +76,7 @@ impl Place {
             known: None,
             profile: Profile::Provision,
             cancel: &cancel,
+            workers: &*self.settings.workers,
         };
         provision(&Requirements::parse("# no packages\n").unwrap(), &with).unwrap()
     }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use seaworthy_core::ports::Workers;
 use seaworthy_engine::environment::{
     Environment, EnvironmentError, IndexSettings, Interpreter, Provision, Requirements, Search, Setting, find_interpreter, provision,
 };
 use seaworthy_engine::runtime::EnvironmentSettings;
+use seaworthy_engine::workers::Pool;
 use seaworthy_sandbox::{Cancel, Exit, Limits, Outcome, Profile, Spec};
 use seaworthy_store::artifacts::{Artifacts, remove_checkout};
 
@@ -35,6 +38,12 @@ pub(crate) fn init() {
     seaworthy_sandbox::init_from(Path::new(env!("CARGO_BIN_EXE_engine-probe")));
 }
 
+/// Workers with the test program's hole, which no file here uses.
+pub(crate) fn workers() -> Arc<dyn Workers> {
+    init();
+    Arc::new(Pool::new())
+}
+
 pub(crate) fn interpreter() -> Interpreter {
     init();
     let candidates: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join("python3")).collect();
@@ -51,6 +60,7 @@ pub(crate) fn settings(folder: &Folder) -> EnvironmentSettings {
         offline: true,
         index: IndexSettings::default(),
         profile: Profile::Strict,
+        workers: workers(),
     }
 }
 
@@ -66,13 +76,15 @@ struct Bench {
     index: IndexSettings,
     cancel: Cancel,
     profile: Profile,
+    workers: Arc<dyn Workers>,
 }
 
 impl Bench {
     fn new(name: &str) -> Self {
         let folder = Folder::new(name);
         let artifacts = Artifacts::open(&folder.0.join("store")).unwrap();
-        Self { folder, artifacts, interpreter: interpreter(), index: index(), cancel: Cancel::new(), profile: Profile::Strict }
+        let (profile, workers) = (Profile::Strict, workers());
+        Self { folder, artifacts, interpreter: interpreter(), index: index(), cancel: Cancel::new(), profile, workers }
     }
 
     fn provision(&self, lock: &str, online: bool) -> Result<Environment, EnvironmentError> {
@@ -87,6 +99,7 @@ impl Bench {
             known: None,
             profile: self.profile.for_provisioning(),
             cancel: &self.cancel,
+            workers: &*self.workers,
         };
         provision(&Requirements::parse(lock).unwrap(), &with)
     }

@@ -9,6 +9,7 @@ use seaworthy_engine::environment::Places;
 use seaworthy_engine::environment::image::{Add, Image, ImageError, ImageTree, Images};
 
 use crate::environment::Folder;
+use crate::environment::workers;
 use crate::image_maker::{Packing, Recipe, Tar, blob, header, naive, pack, paths, write_layout};
 
 /// A place to add images to, and something beside it that no image may touch.
@@ -30,7 +31,7 @@ impl Bench {
 
     fn images(&self) -> Images {
         let (cache_dir, state_dir) = (self.at("cache"), self.at("state"));
-        Images::open(Places { cache_dir: &cache_dir, state_dir: &state_dir }).unwrap()
+        Images::open(Places { cache_dir: &cache_dir, state_dir: &state_dir }, workers()).unwrap()
     }
 
     fn unpack(&self, recipe: &Recipe) -> Result<(Image, ImageTree), ImageError> {

@@ -16,6 +16,7 @@ use seaworthy_engine::environment::image::{Add, Image, ImageError, Images};
 use serde_json::json;
 
 use crate::environment::Folder;
+use crate::environment::workers;
 use crate::image_maker::{Packing, Recipe, Tar, architecture};
 
 const TOKEN: &str = "let-me-in";
@@ -176,7 +177,7 @@ fn recipe() -> Recipe {
 
 fn pull(folder: &Folder, reference: &str, add: Add<'_>) -> Result<Image, ImageError> {
     let (cache_dir, state_dir) = (folder.0.join("cache"), folder.0.join("state"));
-    let images = Images::open(Places { cache_dir: &cache_dir, state_dir: &state_dir }).unwrap();
+    let images = Images::open(Places { cache_dir: &cache_dir, state_dir: &state_dir }, workers()).unwrap();
     let image = images.add(reference, Path::new("/"), add)?;
     images.tree(&image)?;
     Ok(image)

@@ -100,7 +100,7 @@ fn what_a_worker_finds_is_byte_for_byte_what_this_process_finds() {
     ];
     let mut reports = 0;
     for (request, paths) in cases {
-        let here = perform(&request, open(&paths));
+        let here = perform(&request, open(&paths), &mut |_, _| Ok(())).unwrap();
         let there = work(&request, &open(&paths)).unwrap_or_else(|fault| panic!("{request:?}: {fault}"));
         assert_eq!(to_canonical_of(&there).unwrap(), to_canonical_of(&here).unwrap(), "{request:?}");
         if let Answer::Reports { reports: found, .. } = there {

@@ -23,7 +23,8 @@ pub(crate) struct Input {
 impl Input {
     pub(crate) fn new(name: &str, file: File) -> Result<Self, TableError> {
         // its end, not what the file system says of it: a confined reader may ask no more than that
-        let bytes = (&file).seek(SeekFrom::End(0)).map_err(|error| TableError::Read { file: name.to_owned(), reason: error.to_string() })?;
+        let bytes =
+            (&file).seek(SeekFrom::End(0)).map_err(|error| TableError::Read { file: name.to_owned(), reason: error.to_string() })?;
         Ok(Self { file: Arc::new(file), bytes })
     }
 

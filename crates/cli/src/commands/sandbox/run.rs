@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -13,6 +14,7 @@ use seaworthy_core::limits;
 use seaworthy_core::workflow::units;
 use seaworthy_engine::environment::Places;
 use seaworthy_engine::environment::image::{Add, ImageError, Images, RegistrySettings};
+use seaworthy_engine::workers::Pool;
 use seaworthy_sandbox::{Cancel, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, system_view};
 
 use super::{NOT_SET_UP, outputs};
@@ -124,7 +126,8 @@ fn of_system() -> Result<Root, Failure> {
 /// An image, added if it is not there, with its variables and its working folder.
 fn of_image(settings: &Settings, reference: &str) -> Result<Root, Failure> {
     let failed = |e: ImageError| refused(e.code(), e.to_string(), e.hint());
-    let images = Images::open(Places { cache_dir: &settings.cache_dir, state_dir: &settings.state_dir }).map_err(failed)?;
+    let images =
+        Images::open(Places { cache_dir: &settings.cache_dir, state_dir: &settings.state_dir }, Arc::new(Pool::new())).map_err(failed)?;
     let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };
     let add = Add { registry: Some(&registry), ..Add::default() };
     let image = images.resolve(reference, Path::new("."), add).map_err(failed)?;

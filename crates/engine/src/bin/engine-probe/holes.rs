@@ -28,7 +28,10 @@ pub(crate) fn serve() -> ExitCode {
         let Some((request, files)) = desk.receive()? else { return Ok(()) };
         match wish(&files) {
             Some(wish) => act(&mut desk, &wish, &files),
-            None => desk.answer(perform(&request, files)),
+            None => {
+                let answer = perform(&request, files, &mut |kind, bytes| desk.part(kind, bytes))?;
+                desk.answer(answer)
+            }
         }
     });
     ExitCode::from(u8::from(served.is_err()))
@@ -106,6 +109,9 @@ fn act(desk: &mut Desk, wish: &str, files: &[File]) -> io::Result<()> {
 
 fn overflow(depth: u64) -> io::Result<u64> {
     let filler = [depth; 512];
+    if std::hint::black_box(depth) == u64::MAX {
+        return Ok(0);
+    }
     let below = overflow(std::hint::black_box(depth + 1))?;
     Ok(below + filler.iter().sum::<u64>())
 }
@@ -123,7 +129,7 @@ fn attack(targets: &str, given: Option<&File>, desk: Option<&mut Desk>) -> Strin
     let victim: i32 = text("victim").parse().unwrap_or(0);
     let descriptor = given.map_or(-1, |file| file.as_raw_fd());
     let (inside, pair) = desk.map_or_else(|| (None, UnixStream::pair().ok()), |desk| (Some(desk), None));
-    let way = inside.map_or_else(|| pair.as_ref().map(|(one, _)| one.as_fd()), |desk| Some(desk.socket().as_fd()));
+    let way = inside.map_or_else(|| pair.as_ref().map(|(one, _)| one.as_fd()), |desk| Some(<File as std::os::fd::AsFd>::as_fd(desk.socket())));
     let attempts: Vec<(&str, Box<dyn Fn() -> io::Result<()> + '_>)> = vec![
         ("read a key", Box::new(|| fs::read(text("key")).map(drop))),
         ("list the workspace", Box::new(|| fs::read_dir(text("workspace")).map(drop))),
@@ -135,9 +141,10 @@ fn attack(targets: &str, given: Option<&File>, desk: Option<&mut Desk>) -> Strin
         ("read the engine's environment", Box::new(|| fs::read(format!("/proc/{engine}/environ")).map(drop))),
         ("list the engine's descriptors", Box::new(|| fs::read_dir(format!("/proc/{engine}/fd")).map(drop))),
         ("connect to a socket", Box::new(|| UnixStream::connect(text("socket")).map(drop))),
-        ("connect to an abstract socket", Box::new(|| {
-            UnixStream::connect_addr(&SocketAddr::from_abstract_name(text("abstract"))?).map(drop)
-        })),
+        (
+            "connect to an abstract socket",
+            Box::new(|| UnixStream::connect_addr(&SocketAddr::from_abstract_name(text("abstract"))?).map(drop)),
+        ),
         ("listen", Box::new(|| UnixListener::bind(Path::new(&text("workspace")).join("door")).map(drop))),
         ("connect to the network", Box::new(|| TcpStream::connect(("127.0.0.1", text("port").parse().unwrap_or(1))).map(drop))),
         ("send a datagram", Box::new(|| UdpSocket::bind("127.0.0.1:0")?.send_to(b"x", "127.0.0.1:9").map(drop))),
@@ -147,19 +154,25 @@ fn attack(targets: &str, given: Option<&File>, desk: Option<&mut Desk>) -> Strin
         ("thread", Box::new(|| std::thread::Builder::new().spawn(|| ()).map(drop))),
         ("executable memory", Box::new(seaworthy_sandbox::attack::executable_memory)),
         ("memory file", Box::new(|| rustix::fs::memfd_create("x", rustix::fs::MemfdFlags::CLOEXEC).map(drop).map_err(Into::into))),
-        ("open the given file again to write", Box::new(|| {
-            OpenOptions::new().write(true).open(format!("/proc/self/fd/{descriptor}")).map(drop)
-        })),
-        ("change the given file's mode", Box::new(|| {
-            given.map_or(Err(io::ErrorKind::NotFound.into()), |file| rustix::fs::fchmod(file, 0o600.into()).map_err(Into::into))
-        })),
+        (
+            "open the given file again to write",
+            Box::new(|| OpenOptions::new().write(true).open(format!("/proc/self/fd/{descriptor}")).map(drop)),
+        ),
+        (
+            "change the given file's mode",
+            Box::new(|| {
+                given.map_or(Err(io::ErrorKind::NotFound.into()), |file| rustix::fs::fchmod(file, 0o600.into()).map_err(Into::into))
+            }),
+        ),
         ("duplicate the given file", Box::new(|| given.map_or(Err(io::ErrorKind::NotFound.into()), |file| file.try_clone().map(drop)))),
-        ("smuggle a descriptor", Box::new(|| {
-            way.zip(given).map_or(Err(io::ErrorKind::NotFound.into()), |(way, file)| smuggle(way, file.as_fd()))
-        })),
-        ("be dumpable again", Box::new(|| {
-            rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).map_err(Into::into)
-        })),
+        (
+            "smuggle a descriptor",
+            Box::new(|| way.zip(given).map_or(Err(io::ErrorKind::NotFound.into()), |(way, file)| smuggle(way, file.as_fd()))),
+        ),
+        (
+            "be dumpable again",
+            Box::new(|| rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable).map_err(Into::into)),
+        ),
     ];
     let ended = attempts.iter().map(|(name, attempt)| match attempt() {
         Ok(()) => format!("{name}=done"),

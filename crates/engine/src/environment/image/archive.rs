@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use seaworthy_core::digest::{Digest, Hasher};
 use seaworthy_core::json_strict;
 use seaworthy_core::limits::{IMAGE_DOCUMENT_BYTES_MAX, IMAGE_LAYER_BYTES_MAX, IMAGE_LAYERS_MAX};
+use seaworthy_core::worker::Compression;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::document::{self, Descriptor, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST};
 use super::error::ImageError;
 use super::source::{Source, blob_name, check_layout};
-use super::stream::Compression;
+use super::stream::compression_of;
 use super::tar::{Archive, Kind};
 
 /// Entries of the outer archive.
@@ -57,7 +58,7 @@ impl ArchiveSource {
         let mut head = Vec::new();
         (&mut file).take(4).read_to_end(&mut head).map_err(ImageError::io("read", path))?;
         let what = format!("`{}`", path.display());
-        if Compression::of(&head) != Compression::None {
+        if compression_of(&head) != Compression::None {
             return Err(ImageError::document(what, "it is compressed as a whole: decompress it first (`gzip -d`, `zstd -d`)"));
         }
         file.rewind().map_err(ImageError::io("read", path))?;
@@ -105,7 +106,7 @@ impl ArchiveSource {
             self.named.insert(digest, place);
             let mut head = Vec::new();
             self.reader(place)?.take(4).read_to_end(&mut head).map_err(ImageError::io("read", &self.path))?;
-            let ending = match Compression::of(&head) {
+            let ending = match compression_of(&head) {
                 Compression::None => "",
                 Compression::Gzip => "+gzip",
                 Compression::Zstd => "+zstd",

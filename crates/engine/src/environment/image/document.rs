@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::json_strict;
 use seaworthy_core::limits::{IMAGE_LAYER_BYTES_MAX, IMAGE_LAYERS_MAX};
+use seaworthy_core::worker::Compression;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::ImageError;
-use super::stream::Compression;
 use super::unpack::Layer;
 
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use seaworthy_core::digest::Digest;
 use seaworthy_core::limits::IMAGE_DOCUMENT_BYTES_MAX;
+use seaworthy_core::ports::Workers;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::Artifacts;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,7 @@ pub struct Images {
     store: Artifacts,
     cache_dir: PathBuf,
     state_dir: PathBuf,
+    workers: Arc<dyn Workers>,
 }
 
 /// A name, as it is written down.
@@ -89,11 +91,11 @@ struct Named {
 
 impl Images {
     /// Opens them; the folders are made if they are not there.
-    pub fn open(places: Places<'_>) -> Result<Self, ImageError> {
+    pub fn open(places: Places<'_>, workers: Arc<dyn Workers>) -> Result<Self, ImageError> {
         let folder = places.cache_dir.join("images");
         make_private(&folder)?;
         let store = Artifacts::open(&folder.join("store"))?;
-        Ok(Self { store, cache_dir: places.cache_dir.to_path_buf(), state_dir: places.state_dir.to_path_buf() })
+        Ok(Self { store, cache_dir: places.cache_dir.to_path_buf(), state_dir: places.state_dir.to_path_buf(), workers })
     }
 
     fn places(&self) -> Places<'_> {
@@ -243,8 +245,9 @@ impl Images {
 
     /// The image's tree, unpacked if it is not there, hashed if anybody touched it.
     pub fn tree(&self, image: &Image) -> Result<ImageTree, ImageError> {
-        let open = |layer: &Layer| Ok(Box::new(self.store.open_blob(&layer.digest)?) as Box<dyn Read + Send>);
-        let wanted = Wanted { manifest: image.manifest, layers: &image.promised, workdir: &image.run.workdir, open: &open };
+        let open = |layer: &Layer| Ok(self.store.verified_file(&layer.digest)?);
+        let wanted =
+            Wanted { manifest: image.manifest, layers: &image.promised, workdir: &image.run.workdir, open: &open, workers: &*self.workers };
         ImageTree::open(&wanted, self.places())
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat, statat};
 use seaworthy_core::digest::Digest;
+use seaworthy_core::ports::Workers;
 use seaworthy_sandbox::Mount;
 use seaworthy_store::artifacts::remove_checkout;
 
@@ -38,6 +39,8 @@ pub(super) struct Wanted<'a> {
     /// The image's working folder; empty if it has none.
     pub(super) workdir: &'a str,
     pub(super) open: OpenBlob<'a>,
+    /// Read them.
+    pub(super) workers: &'a dyn Workers,
 }
 
 /// Mounts of a root, and its links: place, target.
@@ -187,7 +190,7 @@ fn unshowable(name: &str, why: &str) -> ImageError {
 fn build(wanted: &Wanted<'_>, new: &Path) -> Result<(Listing, Dropped), ImageError> {
     make_private(new)?;
     let folder = open_cached(new, new)?;
-    let unpacked = unpack(wanted.layers, wanted.open, wanted.workdir, folder, new)?;
+    let unpacked = unpack(wanted.layers, (wanted.open, wanted.workers), wanted.workdir, folder, new)?;
     settle();
     Ok((unpacked.listing, unpacked.dropped))
 }

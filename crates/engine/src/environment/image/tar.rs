@@ -40,6 +40,43 @@ pub(super) struct Entry {
     pub(super) attributes: u32,
 }
 
+impl Entry {
+    const KINDS: [Kind; 6] = [Kind::File, Kind::Folder, Kind::SymbolicLink, Kind::HardLink, Kind::Device, Kind::Fifo];
+
+    /// As a worker sends it: numbers big-endian, then the path with its length before it, then the target.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let kind = Self::KINDS.iter().position(|kind| *kind == self.kind).and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX);
+        let mut bytes = vec![kind];
+        bytes.extend(self.mode.to_be_bytes());
+        bytes.extend(self.size.to_be_bytes());
+        bytes.extend(self.mtime.0.to_be_bytes());
+        bytes.extend(self.mtime.1.to_be_bytes());
+        bytes.extend(self.attributes.to_be_bytes());
+        // an extended header, which holds it, is far shorter than that
+        bytes.extend(u32::try_from(self.path.len()).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend(&self.path);
+        bytes.extend(&self.target);
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) wrote, if it is an entry that this reader could have made.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        let (mode, rest) = rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number), rest))?;
+        let (size, rest) = rest.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))?;
+        let (seconds, rest) = rest.split_first_chunk().map(|(number, rest)| (i64::from_be_bytes(*number), rest))?;
+        let (nanos, rest) = rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number), rest))?;
+        let (attributes, rest) = rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number), rest))?;
+        let (length, rest) = rest.split_first_chunk().map(|(number, rest)| (u32::from_be_bytes(*number), rest))?;
+        let (path, target) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        let kind = *Self::KINDS.get(usize::from(*kind))?;
+        let sound = !path.is_empty() && !path.contains(&0) && !target.contains(&0) && nanos < 1_000_000_000;
+        let sized = size == 0 || kind == Kind::File && i64::try_from(size).is_ok();
+        let (path, target) = (path.to_vec(), target.to_vec());
+        (sound && sized).then_some(Self { path, kind, target, size, mode, mtime: (seconds, nanos), attributes })
+    }
+}
+
 /// An archive that is being read.
 pub(super) struct Archive<R> {
     input: R,
@@ -65,6 +102,14 @@ struct Said {
 impl<R: Read> Archive<R> {
     pub(super) fn new(input: R) -> Self {
         Self { input, left: 0, padding: 0, offset: 0, ended: false }
+    }
+
+    pub(super) fn input(&mut self) -> &mut R {
+        &mut self.input
+    }
+
+    pub(super) fn into_input(self) -> R {
+        self.input
     }
 
     /// Where the next byte stands: after [`next`](Self::next) gave a file, where its content begins.

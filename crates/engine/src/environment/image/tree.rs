@@ -20,8 +20,9 @@ use seaworthy_core::limits::{
     IMAGE_BYTES_MAX, IMAGE_DEPTH_MAX, IMAGE_ENTRIES_MAX, IMAGE_NAME_BYTES_MAX, IMAGE_NAMES_BYTES_MAX, IMAGE_PATH_BYTES_MAX,
 };
 
+use super::layer::Worked;
 use super::listing::{Listed, Listing};
-use super::tar::{Archive, Entry, Kind};
+use super::tar::{Entry, Kind};
 
 const CHUNK_BYTES: usize = 256 * 1024;
 const WHITEOUT: &[u8] = b".wh.";
@@ -97,7 +98,7 @@ impl Tree {
     }
 
     /// Lays one layer over what is there.
-    pub(super) fn layer<R: io::Read>(&mut self, archive: &mut Archive<R>) -> Result<(), Refused> {
+    pub(super) fn layer(&mut self, archive: &mut Worked<'_>) -> Result<(), Refused> {
         self.layer += 1;
         self.hidden.clear();
         while let Some(entry) = archive.next().map_err(|e| read(&e))? {
@@ -149,7 +150,7 @@ impl Tree {
         Ok((Listing::new(self.nodes.into_iter().map(|(path, node)| (path, node.listed))), self.dropped))
     }
 
-    fn apply<R: io::Read>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<(), Refused> {
+    fn apply(&mut self, entry: &Entry, archive: &mut Worked<'_>) -> Result<(), Refused> {
         let path = match clean(&entry.path) {
             Some(path) => path,
             None => return refuse(&entry.path, "it has `..` in its path, or is too long or too deep"),
@@ -305,7 +306,7 @@ impl Tree {
         Ok(())
     }
 
-    fn file<R: io::Read>(&mut self, entry: &Entry, path: &[u8], archive: &mut Archive<R>) -> Result<(), Refused> {
+    fn file(&mut self, entry: &Entry, path: &[u8], archive: &mut Worked<'_>) -> Result<(), Refused> {
         self.bytes = self.bytes.saturating_add(entry.size);
         if self.bytes > IMAGE_BYTES_MAX {
             return refuse(&entry.path, &format!("the image unpacks to more than {IMAGE_BYTES_MAX} bytes"));

@@ -4,16 +4,20 @@
 //! **Invariant:** the folder is to be used only if this succeeds: then every layer's blob and archive had the digests that the manifest and
 //! the configuration promise.
 
-use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use seaworthy_core::digest::Digest;
+use seaworthy_core::limits::WORKER_TIME_S_DEFAULT;
+use seaworthy_core::ports::{Job, Workers};
+use seaworthy_core::worker::{Compression, Request};
 
+use super::super::error::EnvironmentError;
 use super::error::ImageError;
+use super::layer::Worked;
 use super::listing::Listing;
-use super::stream::{Compression, decompress};
-use super::tar::Archive;
 use super::tree::{Dropped, Refused, Tree};
 
 /// One layer.
@@ -23,6 +27,7 @@ pub(super) struct Layer {
     pub(super) digest: Digest,
     /// Of the blob.
     pub(super) size: u64,
+    /// How the blob is compressed.
     pub(super) compression: Compression,
     /// Of the archive that the blob decompresses to.
     pub(super) diff_id: Digest,
@@ -35,14 +40,21 @@ pub(super) struct Unpacked {
     pub(super) dropped: Dropped,
 }
 
-/// Opens the blob of a layer; the reader fails at its end if the bytes are others.
-pub(super) type OpenBlob<'a> = &'a (dyn Fn(&Layer) -> Result<Box<dyn Read + Send>, ImageError> + 'a);
+/// Opens the blob of a layer, after it was hashed through that very descriptor.
+pub(super) type OpenBlob<'a> = &'a (dyn Fn(&Layer) -> Result<File, ImageError> + 'a);
 
 /// Unpacks `layers` into the empty folder at `path`, and makes the folder `workdir` of the image if no layer did.
-pub(super) fn unpack(layers: &[Layer], open: OpenBlob<'_>, workdir: &str, folder: OwnedFd, path: &Path) -> Result<Unpacked, ImageError> {
+pub(super) fn unpack(
+    layers: &[Layer],
+    (open, workers): (OpenBlob<'_>, &dyn Workers),
+    workdir: &str,
+    folder: OwnedFd,
+    path: &Path,
+) -> Result<Unpacked, ImageError> {
     let mut tree = Tree::new(folder);
     for (index, layer) in layers.iter().enumerate() {
-        one(&mut tree, layer, open(layer)?, index + 1, path)?;
+        workers.prepare(1);
+        one(&mut tree, layer, (&open(layer)?, workers), index + 1, path)?;
     }
     let fault = |refused| fault(refused, layers.len(), path);
     tree.ensure(workdir.as_bytes()).map_err(fault)?;
@@ -50,14 +62,16 @@ pub(super) fn unpack(layers: &[Layer], open: OpenBlob<'_>, workdir: &str, folder
     Ok(Unpacked { listing, dropped })
 }
 
-fn one(tree: &mut Tree, layer: &Layer, blob: Box<dyn Read + Send>, number: usize, path: &Path) -> Result<(), ImageError> {
-    let found = std::thread::scope(|scope| {
-        let mut stream = decompress(scope, blob, layer.size, layer.compression);
-        let mut archive = Archive::new(&mut stream);
-        // the archive reads to its very end, so what is hashed is all of it
-        tree.layer(&mut archive).map(|()| stream.digest())
-    });
-    let found = found.map_err(|refused| fault(refused, number, path))?;
+fn one(tree: &mut Tree, layer: &Layer, (blob, workers): (&File, &dyn Workers), number: usize, path: &Path) -> Result<(), ImageError> {
+    let request = Request::Layer { compression: layer.compression };
+    let descriptors = [blob.as_fd()];
+    let time_max = Duration::from_secs(WORKER_TIME_S_DEFAULT);
+    let begun = workers.begin(&Job { request: &request, files: &descriptors, time_max, stop: &|| false });
+    let working = begun.map_err(|fault| EnvironmentError::Worker { what: format!("layer {number}"), fault })?;
+    let mut entries = Worked::new(working, layer.size, layer.compression);
+    // the worker ends with the archive's very end, so what is hashed is all of it
+    tree.layer(&mut entries).map_err(|refused| fault(refused, number, path))?;
+    let found = entries.digest();
     if found == layer.diff_id {
         return Ok(());
     }
