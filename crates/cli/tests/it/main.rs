@@ -29,4 +29,5 @@ mod signer;
 mod spine;
 mod stop;
 mod witness;
+mod workers;
 mod workspace;

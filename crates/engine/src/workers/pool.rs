@@ -22,6 +22,8 @@ use super::wire::{Answered, FRAME_HEAD_BYTES, Kind};
 
 /// Workers that may wait for work.
 const SPARES_MAX: usize = 8;
+/// Workers that may die in a row before they had anything to read.
+const TRIES: u32 = 3;
 /// How long a worker may take to be confined.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -56,8 +58,19 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker that said how far it is kept apart.
+    /// A worker that said how far it is kept apart. One that died before it had anything to read says nothing about a file.
     fn take(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<WorkerProcess, WorkerFault> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.take_one(stop) {
+                Err(fault) if tried < TRIES && fault != WorkerFault::Stopped => {}
+                taken => return taken,
+            }
+        }
+    }
+
+    fn take_one(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<WorkerProcess, WorkerFault> {
         let spare = {
             let mut state = self.state();
             if state.spares.is_empty() {

@@ -121,6 +121,9 @@ pub(crate) fn attack_loose(targets: &str, file: &Path) -> String {
     attack(targets, File::open(file).ok().as_ref(), None)
 }
 
+/// One thing that code in a worker may try.
+type Attempt<'a> = Box<dyn Fn() -> io::Result<()> + 'a>;
+
 /// Tries everything there is to try; a line with how each ended, `done` or the error number.
 fn attack(targets: &str, given: Option<&File>, desk: Option<&mut Desk>) -> String {
     let targets: Value = serde_json::from_str(targets).unwrap_or_default();
@@ -129,8 +132,9 @@ fn attack(targets: &str, given: Option<&File>, desk: Option<&mut Desk>) -> Strin
     let victim: i32 = text("victim").parse().unwrap_or(0);
     let descriptor = given.map_or(-1, |file| file.as_raw_fd());
     let (inside, pair) = desk.map_or_else(|| (None, UnixStream::pair().ok()), |desk| (Some(desk), None));
-    let way = inside.map_or_else(|| pair.as_ref().map(|(one, _)| one.as_fd()), |desk| Some(<File as std::os::fd::AsFd>::as_fd(desk.socket())));
-    let attempts: Vec<(&str, Box<dyn Fn() -> io::Result<()> + '_>)> = vec![
+    let way =
+        inside.map_or_else(|| pair.as_ref().map(|(one, _)| one.as_fd()), |desk| Some(<File as std::os::fd::AsFd>::as_fd(desk.socket())));
+    let attempts: Vec<(&str, Attempt<'_>)> = vec![
         ("read a key", Box::new(|| fs::read(text("key")).map(drop))),
         ("list the workspace", Box::new(|| fs::read_dir(text("workspace")).map(drop))),
         ("read the journal", Box::new(|| fs::read(text("journal")).map(drop))),
