@@ -31,7 +31,10 @@ usage: cargo xtask COMMAND
   gen [--check]    schemas, command line reference, tables of error codes and events
   bench [--smoke] [GROUP…]
                    the table of measurements, beside other people's tools; --smoke: small, without them
-  sim N [FROM]     N stories of the simulator from that seed on: the store on a disk that dies, loses its power, fails and fills up
+  sim N [FROM] [--engine]
+                   N stories of the simulator from that seed on: the store on a disk that dies, loses its power, fails and fills up;
+                   or the engine over it, with bodies, a signer, a clock and rivals that do the like
+  cuts [N]         a real run, its power cut at every change of the disk, each with N states (4) that are neither whole nor lost
   interop          other people's tools against ours, in throw-away environments below target/interop
   drill            simulated attacks with the time to their detection
   demo             the main job: the example, run and verified
@@ -48,8 +51,9 @@ fn main() -> ExitCode {
         ["gen", "--check"] => generate::run(true),
         ["bench", "--smoke", groups @ ..] => bench::run(true, groups),
         ["bench", groups @ ..] => bench::run(false, groups),
-        ["sim", count] => sim::seeds(count, "1"),
-        ["sim", count, from] => sim::seeds(count, from),
+        ["sim", rest @ ..] => sim::main(rest),
+        ["cuts"] => sim::cuts("4"),
+        ["cuts", torn] => sim::cuts(torn),
         ["interop"] => interop::run(),
         ["drill"] => Err("there are no drills yet: they come with *Operate*".to_owned()),
         ["demo"] => ci::demo(),

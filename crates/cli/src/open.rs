@@ -12,6 +12,7 @@ use seaworthy_core::id::Name;
 use seaworthy_core::ports::{Clock as _, EvidenceSource as _, Leaf, Recorder as _, Signer, Workers};
 use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports};
 use seaworthy_engine::environment::Search;
+use seaworthy_engine::launcher::SandboxLauncher;
 use seaworthy_engine::runtime::EnvironmentSettings;
 use seaworthy_engine::signer::ProcessSigner;
 use seaworthy_engine::workers::Pool;
@@ -115,7 +116,7 @@ fn open(
         artifacts: Artifacts::open(&paths.store).map_err(|e| Failure::configuration("store/open", e.to_string(), e.hint()))?,
         journal: Journal::open(&paths.journal).map_err(|e| Failure::integrity("journal/open", e))?,
         catalog: Catalog::open(&paths.catalog).map_err(|e| Failure::integrity("catalog/open", e))?,
-        authorizer,
+        authorizer: Arc::new(authorizer),
         authz_policies,
         log: Arc::new(log),
         trust,
@@ -136,7 +137,8 @@ fn open(
     };
     let newest = parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?;
     process.continue_from(newest.note()).map_err(|e| signing::failure(&e))?;
-    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers };
+    let launcher = Arc::new(SandboxLauncher);
+    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers, launcher };
     Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, signer: process, seen })
 }
 

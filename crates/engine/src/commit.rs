@@ -13,6 +13,7 @@ use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::ports::{AttestRequest, KeyRole, Leaf};
 use seaworthy_core::workflow::model::{OutputName, StepKind};
 use seaworthy_store::catalog::Outcome;
+use seaworthy_store::disk::{Mechanism, is_left_out};
 use seaworthy_store::journal::{State, StepName};
 use seaworthy_trust::gate::Expectation;
 use serde_json::{Value, json};
@@ -93,7 +94,8 @@ fn decide(run: &RunContext<'_>, attested: &Attested<'_>, pin: &GatePin) -> Resul
         .ok_or_else(|| EngineError::internal("gate/missing", format!("gate `{}` was not loaded", pin.name)))?;
     let input = gate_input::of_step(run, attested.planned, attested.inputs, attested.staged, attested.reports)?;
     let bytes = seaworthy_core::json_strict::to_canonical(&input);
-    if !run.engine.artifacts.contains(&Digest::of(&bytes)) {
+    // what an interrupted attempt left of it may be there and yet not be durable
+    if !attested.staged.fresh || !run.engine.artifacts.contains(&Digest::of(&bytes)) {
         run.engine.artifacts.put_bytes(&bytes).map_err(|e| EngineError::internal("store/put", e))?;
     }
     Ok(gate.gate.decide(&bytes, &expectation(run, attested)?))
@@ -199,7 +201,7 @@ pub(crate) fn find_reusable(run: &RunContext<'_>, planned: &PlannedStep, keys: &
 
 /// What this run committed before it was interrupted comes first; what other runs committed counts for steps that may be reused.
 fn committed_before(run: &RunContext<'_>, planned: &PlannedStep, keys: &StepKeys) -> Result<Option<Outcome>, EngineError> {
-    if run.continued {
+    if run.continued && !is_left_out(Mechanism::Adopt) {
         let name = StepName { workflow: run.plan.workflow.clone(), step: planned.step.name.clone() };
         let own = run.engine.query(|catalog| catalog.committed(&run.id, &name))?;
         if own.is_some() {

@@ -25,6 +25,7 @@ use seaworthy_trust::attest::TrustRoot;
 use seaworthy_trust::authz::Authorizer;
 
 use crate::error::{EngineError, FaultKind};
+use crate::launcher::Launcher;
 use crate::runtime::EnvironmentSettings;
 
 /// What a run needs from the outside world.
@@ -37,6 +38,8 @@ pub struct Ports {
     pub signer: Arc<dyn Signer>,
     /// Readers of what nobody vouches for.
     pub workers: Arc<dyn Workers>,
+    /// What runs the bodies of steps.
+    pub launcher: Arc<dyn Launcher>,
 }
 
 /// Settings that the command line resolved.
@@ -72,7 +75,7 @@ pub struct Engine {
     pub(crate) journal: Journal,
     pub(crate) catalog: Mutex<Catalog>,
     pub(crate) ports: Ports,
-    pub(crate) authorizer: Authorizer,
+    pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) authz_policies: Option<Digest>,
     pub(crate) trust: TrustRoot,
 }
@@ -88,7 +91,7 @@ pub struct Parts {
     /// The index.
     pub catalog: Catalog,
     /// Cedar policies.
-    pub authorizer: Authorizer,
+    pub authorizer: Arc<Authorizer>,
     /// Digest of the workspace's own among them, for their pin; absent if it has none.
     pub authz_policies: Option<Digest>,
     /// Whose signatures count.

@@ -17,6 +17,7 @@ use seaworthy_core::id::{Attempt, Name, RunId, StepRunId};
 use seaworthy_core::json_strict;
 use seaworthy_core::ports::{AttestRequest, EvidenceSource as _, KeyRole};
 use seaworthy_store::catalog::CatalogError;
+use seaworthy_store::disk::{Mechanism, is_left_out};
 use seaworthy_store::journal::{JournalError, Record, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -55,6 +56,9 @@ pub(crate) struct StagedStep {
     pub(crate) sandbox: Value,
     /// Byproducts: stdout and stderr, by name.
     pub(crate) byproducts: BTreeMap<String, Digest>,
+    /// This process has just made it: everything that belongs to it is durable.
+    #[serde(skip)]
+    pub(crate) fresh: bool,
     /// Claimed times, milliseconds since 1970.
     pub(crate) started_ms: u64,
     pub(crate) finished_ms: u64,
@@ -85,6 +89,12 @@ impl History {
         (!ended).then(|| started.run.clone())
     }
 
+    /// Whether a run of exactly this has begun: the texts it rests on were made durable before.
+    pub(crate) fn has_begun(&self, plan: &Digest) -> bool {
+        let plan = Value::String(plan.hex());
+        self.records.iter().any(|r| r.state == State::RunStarted && r.data.get("plan") == Some(&plan))
+    }
+
     /// Attempts of this run whose bodies failed or ran out of time.
     pub(crate) fn failed_attempts(&self, run: &RunId, step: &Name) -> u32 {
         let failed = |r: &&Record| matches!(r.state, State::Failed | State::TimedOut) && r.run == *run && is_about(r, step);
@@ -106,6 +116,9 @@ impl History {
         body_key: &Digest,
         other_runs: bool,
     ) -> Result<Option<StagedStep>, EngineError> {
+        if is_left_out(Mechanism::FindStaged) {
+            return Ok(None);
+        }
         let about = |r: &&Record| r.state == State::Staged && is_about(r, &id.step) && (other_runs || r.run == id.run);
         for record in self.records.iter().rev().filter(about) {
             let Some((left, staged)) = staged_by(record) else { continue };

@@ -4,12 +4,13 @@
 //! **Invariant:** an attempt's end is recorded before the next begins, and every attempt has a number of its own.
 //! **Invariant:** a run that is stopped waits no longer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seaworthy_core::plan::PlannedStep;
 use seaworthy_sandbox::Cancel;
 
 use crate::error::EngineError;
+use crate::turns;
 
 /// How often a wait looks whether the run was stopped.
 const POLL: Duration = Duration::from_millis(100);
@@ -22,13 +23,14 @@ pub(crate) fn wait_before_next(planned: &PlannedStep, error: &EngineError, faile
 
 /// Waits; false if the run was stopped meanwhile.
 pub(crate) fn wait(cancel: &Cancel, time: Duration) -> bool {
-    let end = Instant::now() + time;
+    let mut left = time;
     while !cancel.is_cancelled() {
-        let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return true;
         }
-        std::thread::sleep(left.min(POLL));
+        let nap = left.min(POLL);
+        turns::sleep(nap);
+        left = left.saturating_sub(nap);
     }
     false
 }

@@ -12,14 +12,15 @@ use seaworthy_core::artifact::ArtifactRef;
 use seaworthy_core::attestation::run_request::RunRequest;
 use seaworthy_core::digest::{Digest, hex_encode};
 use seaworthy_core::event::EventKind;
-use seaworthy_core::id::{RunId, StepRunId};
+use seaworthy_core::id::{Attempt, RunId, StepRunId};
 use seaworthy_core::lock::Lock;
 use seaworthy_core::plan::{Plan, PlannedStep};
 use seaworthy_core::ports::{AttestRequest, KeyRole, Leaf};
 use seaworthy_sandbox::Cancel;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts;
-use seaworthy_store::journal::{JournalError, Record, State};
+use seaworthy_store::disk::{Mechanism, is_left_out};
+use seaworthy_store::journal::{JournalError, Record, State, StepName};
 use seaworthy_store::scratch::ScratchFolder;
 use serde_json::{Value, json};
 
@@ -58,7 +59,7 @@ pub struct RunInput<'a> {
 pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, EngineError> {
     let identity = RunIdentity::of(input);
     let begun = begin(engine, &identity, input.resume)?;
-    store_texts(engine, input)?;
+    store_texts(engine, input, begun.history.has_begun(&identity.key))?;
     authorize_run(engine, input, &identity, &begun.run, begun.continued)?;
     let run = RunContext::new(engine, input, begun);
     run.progress.run_started(&run.id.0, &run.step_names());
@@ -121,7 +122,10 @@ fn alone_on(engine: &Engine, run: &RunId) -> Result<ScratchFolder, EngineError> 
 
 /// A step to its end: each attempt is executed, and recorded if it did not commit; the next one only for a cause that the step declares.
 fn attempt(run: &RunContext<'_>, planned: &PlannedStep) -> (StepState, Option<EngineError>, String) {
-    let mut id = run.next_id(planned);
+    let mut id = match run.next_id(planned) {
+        Ok(id) => id,
+        Err(error) => return (StepState::Failed, Some(error), String::new()),
+    };
     let mut failed = run.history.failed_attempts(&run.id, &planned.step.name);
     loop {
         let error = match step::execute(run, planned, &id) {
@@ -185,8 +189,9 @@ impl RunIdentity {
     }
 }
 
-/// The texts a run rests on are artifacts too, so that `verify` needs no workspace files.
-fn store_texts(engine: &Engine, input: &RunInput<'_>) -> Result<(), EngineError> {
+/// The texts a run rests on are artifacts too, so that `verify` needs no workspace files. Those that are there already are made durable with
+/// the others, unless a run that rested on them `has_begun`: whoever put them there may have been killed before they were.
+fn store_texts(engine: &Engine, input: &RunInput<'_>, has_begun: bool) -> Result<(), EngineError> {
     let failed = |e: StoreError| EngineError::internal("store/put", e);
     let plan = seaworthy_core::json_strict::to_canonical_of(input.plan).map_err(|e| EngineError::internal("engine/plan", e))?;
     let texts = input.found.texts.values().map(Vec::as_slice);
@@ -194,7 +199,7 @@ fn store_texts(engine: &Engine, input: &RunInput<'_>) -> Result<(), EngineError>
     let policies = input.found.gates.values().flat_map(|gate| gate.files.values()).map(Vec::as_slice);
     let manifests: Vec<Vec<u8>> = input.found.gates.values().map(|gate| gate.manifest.to_bytes()).collect();
     let all = texts.chain(schemas).chain(policies).chain(manifests.iter().map(Vec::as_slice)).chain([input.lock_bytes, plan.as_slice()]);
-    let missing: Vec<&[u8]> = all.filter(|bytes| !engine.artifacts.contains(&Digest::of(bytes))).collect();
+    let missing: Vec<&[u8]> = all.filter(|bytes| !has_begun || !engine.artifacts.contains(&Digest::of(bytes))).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -312,10 +317,17 @@ impl<'a> RunContext<'a> {
         self.plan.steps.iter().map(|planned| planned.step.name.to_string()).collect()
     }
 
-    fn next_id(&self, planned: &PlannedStep) -> StepRunId {
+    /// The next attempt: above every number that the journal has, or the log. A power cut may take records of the journal whose attempts
+    /// the log knows: no barrier waits for them.
+    fn next_id(&self, planned: &PlannedStep) -> Result<StepRunId, EngineError> {
         let step = planned.step.name.clone();
-        let attempt = self.history.next_attempt(&self.id, &step);
-        StepRunId { run: self.id.clone(), workflow: self.plan.workflow.clone(), step, attempt }
+        let mut attempt = self.history.next_attempt(&self.id, &step);
+        if self.continued && !is_left_out(Mechanism::AttemptNumber) {
+            let name = StepName { workflow: self.plan.workflow.clone(), step: step.clone() };
+            let logged = self.engine.query(|catalog| catalog.newest_attempt(&self.id, &name))?;
+            attempt = attempt.max(Attempt::try_from(logged).unwrap_or(Attempt::MAX).saturating_add(1));
+        }
+        Ok(StepRunId { run: self.id.clone(), workflow: self.plan.workflow.clone(), step, attempt })
     }
 
     /// Whoever ran the steps must still be what was hashed when the run began.
@@ -363,12 +375,9 @@ impl<'a> RunContext<'a> {
             return Ok(folder.artifact.clone());
         }
         let unreadable = |e: StoreError| EngineError::configuration("code/unreadable", e.to_string(), "it must hold regular files only");
-        let artifact = if self.engine.artifacts.contains(&folder.artifact.digest) {
-            folder.artifact.clone()
-        } else {
-            let root = artifacts::open_folder(&folder.path).map_err(unreadable)?;
-            self.engine.artifacts.put_folder(root, &code_rules()).map_err(unreadable)?.1
-        };
+        // even if it is there: whoever put it there may have been killed before it was durable
+        let root = artifacts::open_folder(&folder.path).map_err(unreadable)?;
+        let artifact = self.engine.artifacts.put_folder(root, &code_rules()).map_err(unreadable)?.1;
         if artifact.digest != folder.artifact.digest {
             let message = format!("`{}` changed while the run was going on", folder.path.display());
             return Err(EngineError::integrity("code/changed", message, "run again when nobody writes to it"));

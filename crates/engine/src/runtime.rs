@@ -62,6 +62,9 @@ enum Kind {
     Python(Box<LockedPython>),
     Image(Box<image::ImageRoot>),
     Host(Box<HostClosure>),
+    /// Shown without being looked at: for the simulator alone.
+    #[cfg(feature = "simulate")]
+    Simulated(Box<ArtifactRef>),
 }
 
 /// A locked Python environment: its wheels are in the store, unpacked only if a step really runs.
@@ -252,6 +255,13 @@ fn failed(error: &EnvironmentError) -> EngineError {
 }
 
 impl Resolved {
+    /// An environment for the simulator: steps are shown the host's `/usr` as it is, and `artifact` stands for it in what is signed.
+    #[cfg(feature = "simulate")]
+    #[must_use]
+    pub fn simulated(artifact: ArtifactRef) -> Self {
+        Self { digest: artifact.digest, from: "the host's own /usr, not looked at".to_owned(), kind: Kind::Simulated(Box::new(artifact)) }
+    }
+
     /// What provenance says about it: the artifact that the store holds, and what makes up the pin.
     #[must_use]
     pub fn descriptors(&self) -> Vec<ResourceDescriptor> {
@@ -270,6 +280,8 @@ impl Resolved {
             }
             Kind::Image(image) => image.descriptor(),
             Kind::Host(host) => subject("environment", &host.artifact),
+            #[cfg(feature = "simulate")]
+            Kind::Simulated(artifact) => subject("environment", artifact),
         };
         descriptor.annotations.insert("environment".to_owned(), json!(self.digest.hex()));
         vec![descriptor]
@@ -286,6 +298,8 @@ impl Resolved {
     ) -> Result<Setting, EngineError> {
         match &self.kind {
             Kind::Host(host) => host.setting(settings.places()).map_err(|e| failed(&e)),
+            #[cfg(feature = "simulate")]
+            Kind::Simulated(_) => Setting::unchecked().map_err(|e| failed(&e)),
             Kind::Image(image) => image.setting(tell),
             Kind::Python(python) => {
                 python.shown.store(true, Ordering::SeqCst);
@@ -312,6 +326,8 @@ impl Resolved {
         let checked = match &self.kind {
             Kind::Image(image) => return image.check(),
             Kind::Host(host) => host.ready().as_ref().ok_or_else(never_shown)?.check(),
+            #[cfg(feature = "simulate")]
+            Kind::Simulated(_) => return Ok(()),
             Kind::Python(python) => python.ready().as_ref().ok_or_else(never_shown)?.host.check(),
         };
         checked.map_err(|e| failed(&e))

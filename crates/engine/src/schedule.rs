@@ -13,6 +13,7 @@ use seaworthy_core::plan::PlannedStep;
 use crate::error::EngineError;
 use crate::progress::StepState;
 use crate::run::RunContext;
+use crate::turns;
 
 /// How often a run looks whether somebody asked it to stop.
 const CANCEL_POLL: Duration = Duration::from_millis(100);
@@ -47,14 +48,11 @@ pub(crate) fn run_steps(run: &RunContext<'_>, attempt: impl Fn(&PlannedStep) -> 
     let threads = run.engine.settings.parallel_max.clamp(1, steps.len().max(1));
     let finished = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch_for_cancel(run, &finished));
-        std::thread::scope(|workers| {
-            for _ in 0..threads {
-                workers.spawn(|| work(run, &board, &attempt));
-            }
-        });
+        let watcher = turns::begin(scope, || watch_for_cancel(run, &finished));
+        turns::join((0..threads).map(|_| turns::begin(scope, || work(run, &board, &attempt))).collect());
         finished.store(true, Ordering::Release);
-        watcher.thread().unpark();
+        watcher.wake();
+        turns::join(vec![watcher]);
     });
     let places = board.places.into_inner().unwrap_or_else(PoisonError::into_inner);
     steps.iter().zip(places).map(|(planned, place)| result_of(planned, place)).collect()
@@ -76,7 +74,7 @@ fn watch_for_cancel(run: &RunContext<'_>, finished: &AtomicBool) {
             run.cancel_as_asked();
             return;
         }
-        std::thread::park_timeout(CANCEL_POLL);
+        turns::nap(CANCEL_POLL);
     }
 }
 
@@ -103,7 +101,7 @@ impl Board {
                 self.changed.notify_all();
                 return None;
             }
-            places = self.changed.wait(places).unwrap_or_else(PoisonError::into_inner);
+            places = turns::wait(&self.changed, &self.places, places);
         }
     }
 

@@ -19,12 +19,69 @@ pub use simulated::{Enter, Op, Simulated};
 #[cfg(feature = "simulate")]
 use simulated::{name_in, number, perform};
 
-/// Whether this thread's disk is a simulated one: then nothing happens on other threads.
-pub(crate) fn is_simulated() -> bool {
+/// A mechanism of durability that the simulator can leave out, one at a time, to show that it finds the want of each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mechanism {
+    /// The journal refuses what a later attempt has overtaken.
+    Fence,
+    /// One process at a run.
+    RunLock,
+    /// A finished body is found by its STAGED record.
+    FindStaged,
+    /// STAGED is durable before anything is signed.
+    StagedBarrier,
+    /// The intent is recorded before a body runs.
+    Intent,
+    /// What a run has committed before it was interrupted is taken over.
+    Adopt,
+    /// An attempt's number is above every number that the log has.
+    AttemptNumber,
+}
+
+/// Whether the simulator leaves `mechanism` out on this thread; never in the product.
+#[inline]
+#[must_use]
+pub fn is_left_out(mechanism: Mechanism) -> bool {
     #[cfg(feature = "simulate")]
-    return simulated::is_entered();
+    return simulated::is_left_out(mechanism);
+    #[cfg(not(feature = "simulate"))]
+    {
+        _ = mechanism;
+        false
+    }
+}
+
+/// Whether this thread's disk is a simulated one that only one thread may change: then nothing happens on other threads.
+pub(crate) fn is_of_one_thread() -> bool {
+    #[cfg(feature = "simulate")]
+    return simulated::is_of_one_thread();
     #[cfg(not(feature = "simulate"))]
     false
+}
+
+/// The calling thread's disk, for a thread that it begins.
+#[derive(Clone, Default)]
+pub struct Inherited {
+    #[cfg(feature = "simulate")]
+    disk: Option<std::sync::Arc<dyn Simulated>>,
+}
+
+/// What a thread that begins now works with.
+#[must_use]
+pub fn inherit() -> Inherited {
+    Inherited {
+        #[cfg(feature = "simulate")]
+        disk: simulated::entered(),
+    }
+}
+
+impl Inherited {
+    /// Does `work` on the new thread.
+    pub fn work<T>(self, work: impl FnOnce() -> T) -> T {
+        #[cfg(feature = "simulate")]
+        let _entered = self.disk.map(Enter::new);
+        work()
+    }
 }
 
 pub(crate) fn openat<P: Arg + Copy>(dir: impl AsFd, path: P, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
@@ -150,11 +207,13 @@ mod simulated {
     use std::cell::RefCell;
     use std::fs::File;
     use std::os::fd::AsFd;
-    use std::rc::Rc;
+    use std::sync::Arc;
 
     use rustix::fs::{AtFlags, OFlags};
     use rustix::io::Errno;
     use rustix::path::Arg;
+
+    use super::Mechanism;
 
     /// A change of the disk. Files and folders are known by their inode numbers.
     #[derive(Debug)]
@@ -222,24 +281,34 @@ mod simulated {
     }
 
     /// A disk that stands between this crate and the real one.
-    pub trait Simulated {
+    pub trait Simulated: Send + Sync {
         /// Lets `act` happen, wholly or (of a write) in part, or not at all, and says what the caller is told.
         fn perform(&self, op: &Op<'_>, act: &mut dyn FnMut(usize) -> Result<u64, Errno>) -> Result<(), Errno>;
+
+        /// Whether this mechanism is left out: the controls of the simulator.
+        fn is_left_out(&self, _: Mechanism) -> bool {
+            false
+        }
+
+        /// Whether several threads may change it at once.
+        fn takes_threads(&self) -> bool {
+            false
+        }
     }
 
     thread_local! {
-        static ENTERED: RefCell<Option<Rc<dyn Simulated>>> = const { RefCell::new(None) };
+        static ENTERED: RefCell<Option<Arc<dyn Simulated>>> = const { RefCell::new(None) };
     }
 
     /// As long as it lives, the calling thread's disk is the simulated one.
     pub struct Enter {
-        before: Option<Rc<dyn Simulated>>,
+        before: Option<Arc<dyn Simulated>>,
     }
 
     impl Enter {
         /// Enters `disk`.
         #[must_use]
-        pub fn new(disk: Rc<dyn Simulated>) -> Self {
+        pub fn new(disk: Arc<dyn Simulated>) -> Self {
             Self { before: ENTERED.with(|entered| entered.borrow_mut().replace(disk)) }
         }
     }
@@ -251,13 +320,24 @@ mod simulated {
         }
     }
 
+    pub(super) fn entered() -> Option<Arc<dyn Simulated>> {
+        ENTERED.with(|entered| entered.borrow().clone())
+    }
+
+    pub(super) fn is_of_one_thread() -> bool {
+        entered().is_some_and(|disk| !disk.takes_threads())
+    }
+
+    pub(super) fn is_left_out(mechanism: Mechanism) -> bool {
+        entered().is_some_and(|disk| disk.is_left_out(mechanism))
+    }
+
     pub(super) fn is_entered() -> bool {
         ENTERED.with(|entered| entered.borrow().is_some())
     }
 
     pub(super) fn perform(op: &Op<'_>, act: &mut dyn FnMut(usize) -> Result<u64, Errno>) -> Result<(), Errno> {
-        let disk = ENTERED.with(|entered| entered.borrow().clone());
-        disk.ok_or(Errno::IO)?.perform(op, act)
+        entered().ok_or(Errno::IO)?.perform(op, act)
     }
 
     pub(super) fn number(file: impl AsFd) -> Result<u64, Errno> {

@@ -11,6 +11,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::artifacts::remove_checkout;
+use crate::disk::{Mechanism, is_left_out};
 use crate::error::StoreError;
 use crate::folders::{self, lock};
 
@@ -40,6 +41,7 @@ impl ScratchFolder {
         let held = folders::private_folder(&dir)?;
         match lock(&held, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { dir, _lock: held })),
+            Err(Errno::WOULDBLOCK) if is_left_out(Mechanism::RunLock) => Ok(Some(Self { dir, _lock: held })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(StoreError::os("lock", &dir)(errno)),
         }

@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use seaworthy_store::disk::Op;
+
 use crate::random::Random;
 
 /// Bytes that reach the disk wholly or not at all.
@@ -184,6 +186,44 @@ impl Image {
         match bytes {
             Some(durable) => drop(self.files.insert(number, File { durable, ..File::default() })),
             None => drop(self.folders.insert(number, Folder::default())),
+        }
+    }
+
+    /// Whether a change is one of this disk, or of what lies elsewhere.
+    #[must_use]
+    pub fn holds(&self, op: &Op<'_>) -> bool {
+        let (file, folder) = (|number| self.files.contains_key(number), |number| self.folders.contains_key(number));
+        match op {
+            Op::Open { folder: number, .. } | Op::Folder { folder: number, .. } | Op::Unlink { folder: number, .. } => folder(number),
+            Op::Write { file: number, .. } | Op::Resize { file: number, .. } => file(number),
+            Op::Rename { from, to } | Op::Link { from, to } => folder(&from.0) && folder(&to.0),
+            Op::Sync { file: number } => file(number) || folder(number),
+            Op::SyncAll => true,
+        }
+    }
+
+    /// A change of this disk that was done; of a write, the first `count` bytes. `number`: what was opened or made.
+    pub fn apply(&mut self, op: &Op<'_>, number: u64, count: usize) {
+        match op {
+            Op::Open { folder, name, truncate } => match self.named(*folder, name) {
+                None => self.make(*folder, name, number, false),
+                Some(_) if *truncate => self.resize(number, 0),
+                Some(_) => {}
+            },
+            Op::Folder { folder, name } => self.make(*folder, name, number, true),
+            Op::Write { file, offset, bytes } => self.write(*file, *offset, bytes.get(..count).unwrap_or(bytes)),
+            Op::Resize { file, length } => self.resize(*file, *length),
+            Op::Rename { from, to } => {
+                let moved = self.named(from.0, from.1);
+                self.name(vec![(from.0, from.1.to_owned(), None), (to.0, to.1.to_owned(), moved)]);
+            }
+            Op::Link { from, to } => {
+                let linked = self.named(from.0, from.1);
+                self.name(vec![(to.0, to.1.to_owned(), linked)]);
+            }
+            Op::Unlink { folder, name } => self.name(vec![(*folder, (*name).to_owned(), None)]),
+            Op::Sync { file } => self.sync(*file),
+            Op::SyncAll => self.sync_all(),
         }
     }
 

@@ -14,6 +14,7 @@
 )]
 
 pub mod disk;
+pub mod engine;
 pub mod image;
 pub mod random;
 pub mod signer;

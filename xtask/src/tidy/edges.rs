@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway", &["core", "trust", "inspect", "store"]),
     ("control", &["core", "sandbox", "trust", "inspect", "store", "engine", "gateway"]),
     ("cli", &["core", "sandbox", "trust", "inspect", "store", "engine", "gateway", "control"]),
-    ("testkit", &["core", "store"]),
+    ("testkit", &["core", "sandbox", "trust", "store", "engine"]),
     ("xtask", &[]),
 ];
 

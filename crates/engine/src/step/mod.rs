@@ -20,6 +20,7 @@ use seaworthy_core::plan::PlannedStep;
 use seaworthy_core::workflow::model::StepKind;
 use seaworthy_store::StoreError;
 use seaworthy_store::artifacts::Batch;
+use seaworthy_store::disk::{Mechanism, is_left_out};
 use seaworthy_store::journal::State;
 use serde_json::Value;
 
@@ -150,6 +151,7 @@ fn stage(
         reports: put_reports(&mut batch, &reports)?,
         sandbox,
         byproducts,
+        fresh: true,
         started_ms,
         finished_ms: engine.now_ms(),
     };
@@ -158,7 +160,12 @@ fn stage(
         batch.bytes(&seaworthy_core::json_strict::to_canonical(&input)).map_err(failed)?;
     }
     batch.commit().map_err(failed)?;
-    run.journal_durable(id, State::Staged, resume::seal(engine, id, &staged)?)?;
+    let sealed = resume::seal(engine, id, &staged)?;
+    if is_left_out(Mechanism::StagedBarrier) {
+        run.journal(id, State::Staged, sealed)?;
+        return Ok(staged);
+    }
+    run.journal_durable(id, State::Staged, sealed)?;
     Ok(staged)
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
     let scratch = Scratch::new(context);
     let spec = specify(context, planned, &scratch)?;
     let cancel = &context.run.cancel;
-    let outcome = seaworthy_sandbox::run(spec, cancel).map_err(|e| not_run(step, &e, cancel.is_cancelled()))?;
+    let outcome = context.engine.ports.launcher.launch(context.id, spec, cancel).map_err(|e| not_run(step, &e, cancel.is_cancelled()))?;
     let mut kept = BodyOutcome::new(context.batch()?);
     keep_output(step, &outcome, &mut kept)?;
     kept.sandbox = json!({"enforced": outcome.enforced, "usage": outcome.usage});

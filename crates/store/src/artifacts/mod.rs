@@ -14,11 +14,12 @@ mod keep;
 mod put;
 mod read;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, RwLock};
 
 pub use checkout::remove_checkout;
 pub use folder::{FolderFiles, FolderRules, HardLinks, folder_files, open_folder};
@@ -52,6 +53,8 @@ struct Writer {
     next: AtomicU64,
     /// Read by those who put, written by `gc`.
     gate: RwLock<()>,
+    /// Folders of blobs whose names this process has seen made durable.
+    durable_shards: Mutex<BTreeSet<u8>>,
 }
 
 impl Artifacts {
@@ -69,7 +72,14 @@ impl Artifacts {
             folders::clear(&temps, dir)?;
         }
         folders::shared(&lock, dir)?;
-        let writer = Writer { temps, lock, tag: folders::random_hex::<6>(dir)?, next: AtomicU64::new(0), gate: RwLock::new(()) };
+        let writer = Writer {
+            temps,
+            lock,
+            tag: folders::random_hex::<6>(dir)?,
+            next: AtomicU64::new(0),
+            gate: RwLock::new(()),
+            durable_shards: Mutex::default(),
+        };
         Ok(Self { dir: dir.to_path_buf(), root, blobs, writer: Some(writer) })
     }
 

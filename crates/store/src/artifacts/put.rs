@@ -406,7 +406,8 @@ impl<'a> Batch<'a> {
 
     /// Makes all bytes durable, gives them their names, makes the names durable.
     ///
-    /// The names of blobs that were there already are synced too: another process may have made them a moment ago.
+    /// The names of blobs that were there already are synced too, and those of their folders: another process may have made them a moment
+    /// ago, and died or failed before they were durable.
     pub fn commit(mut self) -> Result<(), StoreError> {
         let dir = &self.store.dir;
         barrier::group(|group| {
@@ -423,14 +424,16 @@ impl<'a> Batch<'a> {
                 new_shards |= place(self.store, staged)?;
             }
             let shards: BTreeSet<u8> = self.seen.iter().filter_map(|digest| digest.as_bytes().first().copied()).collect();
-            for shard in shards {
+            for shard in &shards {
                 let name = format!("{shard:02x}");
                 let path = dir.join("blobs").join(&name);
                 let folder = folders::folder_in(&self.store.blobs, &name).map_err(StoreError::os("open", &path))?;
                 group.sync(&folder).map_err(StoreError::io("sync", path))?;
             }
-            if new_shards {
+            let mut durable = self.writer.durable_shards.lock().unwrap_or_else(PoisonError::into_inner);
+            if new_shards || !shards.is_subset(&durable) {
                 group.sync(&self.store.blobs).map_err(StoreError::io("sync", dir.join("blobs")))?;
+                durable.extend(shards);
             }
             Ok(())
         })

@@ -188,6 +188,13 @@ impl Catalog {
         Ok(found.and_then(|(index, text)| outcome(index, &text)))
     }
 
+    /// The highest attempt of a step in a run that any leaf names; 0 if none does.
+    pub fn newest_attempt(&self, run: &RunId, name: &StepName) -> Result<u64, CatalogError> {
+        let mut rows = self.db.prepare_cached("SELECT max(attempt) FROM attempts WHERE run = ?1 AND workflow = ?2 AND step = ?3")?;
+        let newest: Option<i64> = rows.query_row(params![run.0, name.workflow.as_str(), name.step.as_str()], |row| row.get(0))?;
+        Ok(newest.map_or(0, from_sql))
+    }
+
     /// The commit of exactly this attempt, if there is one.
     pub fn outcome_of(&self, step: &StepRunId) -> Result<Option<Outcome>, CatalogError> {
         let name = StepName { workflow: step.workflow.clone(), step: step.step.clone() };

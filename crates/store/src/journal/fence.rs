@@ -9,6 +9,7 @@ use seaworthy_core::id::{Attempt, RunId};
 
 use super::JournalError;
 use super::record::{Record, State, StepName};
+use crate::disk::{Mechanism, is_left_out};
 
 type Newest = BTreeMap<(RunId, StepName), (Attempt, State)>;
 
@@ -45,6 +46,10 @@ impl Fence {
             return Err(refused(record, "a run's state has no step"));
         }
         let key = (record.run.clone(), name.clone());
+        if is_left_out(Mechanism::Fence) {
+            pending.0.insert(key, (record.attempt, record.state));
+            return Ok(());
+        }
         if let Some((attempt, state)) = pending.0.get(&key).or_else(|| self.newest.get(&key)) {
             if *state == State::Committed {
                 return Err(refused(record, &format!("attempt {attempt} has committed")));

@@ -177,15 +177,15 @@ impl Log {
     }
 
     fn wake_publisher(&self) {
-        if disk::is_simulated() {
+        if disk::is_of_one_thread() {
             return;
         }
         let mut publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner);
         if publisher.is_none() {
-            let shared = self.shared.clone();
+            let (shared, disk) = (self.shared.clone(), disk::inherit());
             let thread = std::thread::Builder::new().name("log-files".to_owned());
             // without the thread the files are written when the log is settled or dropped
-            *publisher = thread.spawn(move || shared.publish_files()).ok();
+            *publisher = thread.spawn(move || disk.work(|| shared.publish_files())).ok();
         }
         self.shared.bell.ring();
     }

@@ -11,7 +11,6 @@ mod life;
 mod told;
 
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use seaworthy_store::disk::Enter;
@@ -65,7 +64,7 @@ impl Summary {
 
 /// A machine: its disk, its signer, and what it has told the world.
 pub(crate) struct Machine {
-    pub(crate) disk: Rc<Disk>,
+    pub(crate) disk: Arc<Disk>,
     pub(crate) signer: Arc<SimulatedSigner>,
     pub(crate) told: Told,
     pub(crate) random: Random,

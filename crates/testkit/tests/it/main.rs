@@ -9,4 +9,6 @@
     reason = "tests fail by panicking"
 )]
 
+mod engine;
+mod power_cut;
 mod simulation;

@@ -12,13 +12,13 @@ use seaworthy_testkit::simulation::{self, Summary, Violation};
 const SEEDS: u64 = 10_000;
 
 /// In memory if there is such a place: nothing here depends on a real disk.
-fn place(name: &str) -> PathBuf {
+pub(crate) fn place(name: &str) -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
     let base = if memory.is_dir() { memory } else { std::env::temp_dir() };
     base.join(format!("seaworthy-sim-{name}-{}", std::process::id()))
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
