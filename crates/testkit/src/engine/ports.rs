@@ -12,10 +12,12 @@ use std::time::Duration;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::Bundle;
 use seaworthy_core::id::StepRunId;
-use seaworthy_core::ports::{AttestRequest, CheckpointRequest, Clock, Entropy, KeyRole, PortError, Signer};
+use seaworthy_core::ports::{AttestRequest, CheckpointRequest, Clock, Entropy, Job, KeyRole, PortError, Signer, Workers, Working};
+use seaworthy_core::worker::{Answer, Reply, WorkerFault, WorkerIsolation};
 use seaworthy_engine::launcher::Launcher;
 use seaworthy_engine::progress::{Progress, StepState, StepUpdate};
 use seaworthy_engine::turns::Turns as _;
+use seaworthy_engine::workers::perform;
 use seaworthy_sandbox::{
     Cancel, CapturedStream, CollectedFile, CollectedOutput, Enforced, Exit, Mount, Outcome, Profile, SandboxError, Spec, Usage,
 };
@@ -131,6 +133,32 @@ impl Signer for Ports {
 
     fn public_key(&self, role: KeyRole) -> Result<Vec<u8>, PortError> {
         self.signer.public_key(role)
+    }
+}
+
+/// Workers that are no processes: what they would do is done here.
+#[derive(Debug)]
+pub(crate) struct InProcess;
+
+struct Done(Option<Answer>);
+
+impl Workers for InProcess {
+    fn prepare(&self, _count: usize) {}
+
+    fn begin<'a>(&self, job: &Job<'a>) -> Result<Box<dyn Working + 'a>, WorkerFault> {
+        let files = job.files.iter().map(|file| File::from(file.try_clone_to_owned().unwrap())).collect();
+        let answer = perform(job.request, files, &mut |_, _| Ok(())).unwrap();
+        Ok(Box::new(Done(Some(answer))))
+    }
+
+    fn isolation(&self) -> Option<WorkerIsolation> {
+        None
+    }
+}
+
+impl Working for Done {
+    fn next(&mut self, _part: &mut Vec<u8>) -> Result<Reply, WorkerFault> {
+        Ok(Reply::Answer(self.0.take().unwrap()))
     }
 }
 

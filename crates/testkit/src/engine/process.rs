@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use seaworthy_core::event::{Event, EventKind};
 use seaworthy_core::id::Name;
-use seaworthy_core::ports::{EvidenceSource as _, Leaf, Recorder as _, Signer};
+use seaworthy_core::ports::{EvidenceSource as _, Leaf, Recorder as _, Signer, Workers};
 use seaworthy_engine::engine::{Engine, EngineSettings, Parts, Ports as EnginePorts};
 use seaworthy_engine::environment::{IndexSettings, Search};
 use seaworthy_engine::launcher::Launcher;
@@ -26,7 +26,7 @@ use seaworthy_store::workspace::{EnvironmentPaths, Workspace};
 
 use super::End;
 use super::fixture::{ENVIRONMENT, ENVIRONMENT_FILE, Fixture, ORIGIN, WORKSPACE, user};
-use super::ports::Ports;
+use super::ports::{InProcess, Ports};
 use super::world::{Known, World};
 
 /// Where a process works: the workspace on the disk, and what lies beside it.
@@ -53,6 +53,7 @@ pub(crate) struct Given {
     pub(crate) entropy: Arc<dyn seaworthy_core::ports::Entropy>,
     pub(crate) signer: Arc<dyn Signer>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) workers: Arc<dyn Workers>,
 }
 
 impl Where {
@@ -99,11 +100,13 @@ pub(crate) fn open(fixture: &Fixture, at: &Where, given: Given, parallel: usize)
         log: Arc::new(log),
         trust: fixture.trust.clone(),
     };
-    let ports = EnginePorts { clock: given.clock, entropy: given.entropy, signer: given.signer, launcher: given.launcher };
-    Ok(Open { paths, engine: Engine::new(settings(fixture, at, parallel), ports, parts) })
+    let Given { clock, entropy, signer, launcher, workers } = given;
+    let settings = settings(fixture, at, parallel, workers.clone());
+    let ports = EnginePorts { clock, entropy, signer, workers, launcher };
+    Ok(Open { paths, engine: Engine::new(settings, ports, parts) })
 }
 
-pub(crate) fn settings(fixture: &Fixture, at: &Where, parallel: usize) -> EngineSettings {
+fn settings(fixture: &Fixture, at: &Where, parallel: usize, workers: Arc<dyn Workers>) -> EngineSettings {
     let environments = EnvironmentSettings {
         interpreters: Vec::new(),
         cache_dir: fixture.dir.join("cache"),
@@ -112,6 +115,7 @@ pub(crate) fn settings(fixture: &Fixture, at: &Where, parallel: usize) -> Engine
         index: IndexSettings::default(),
         search: Search::default(),
         profile: Profile::Strict,
+        workers,
     };
     EngineSettings {
         workspace_dir: fixture.dir.clone(),
@@ -182,7 +186,13 @@ pub(crate) fn live(fixture: &Fixture, at: &Where, ports: &Arc<Ports>, runs: u64,
 }
 
 fn once(fixture: &Fixture, at: &Where, ports: &Arc<Ports>) -> Result<End, Error> {
-    let given = Given { clock: ports.clone(), entropy: ports.clone(), signer: ports.clone(), launcher: ports.clone() };
+    let given = Given {
+        clock: ports.clone(),
+        entropy: ports.clone(),
+        signer: ports.clone(),
+        launcher: ports.clone(),
+        workers: Arc::new(InProcess),
+    };
     let parallel = 1 + usize::try_from(ports.under.below(2)).unwrap();
     let open = open(fixture, at, given, parallel)?;
     see_leaves(&open, &ports.world)?;

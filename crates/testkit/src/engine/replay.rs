@@ -13,6 +13,7 @@ use seaworthy_core::id::StepRunId;
 use seaworthy_core::ports::{Clock, Entropy, PortError};
 use seaworthy_engine::launcher::{Launcher, SandboxLauncher};
 use seaworthy_engine::progress::{Progress, StepState, StepUpdate};
+use seaworthy_engine::workers::Pool;
 use seaworthy_sandbox::{Cancel, Exit, Outcome, SandboxError, Spec};
 use seaworthy_store::disk::{Enter, Op, Simulated};
 
@@ -123,7 +124,8 @@ impl Real {
     }
 
     fn given(self: &Arc<Self>) -> Given {
-        Given { clock: self.clone(), entropy: self.clone(), signer: Arc::new(fixture::signer()), launcher: self.clone() }
+        let signer = Arc::new(fixture::signer());
+        Given { clock: self.clone(), entropy: self.clone(), signer, launcher: self.clone(), workers: Arc::new(Pool::new()) }
     }
 
     fn say(&self, word: Word) {

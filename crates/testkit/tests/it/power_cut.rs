@@ -40,7 +40,7 @@ fn no_power_cut_in_a_real_run_breaks_a_promise() {
     let mut random = Random::new(number("SEAWORTHY_SIM_FROM").unwrap_or(1));
     if all.is_none() {
         for at in 0..STATES.min(possible) {
-            states.swap(at, at + random.below((possible - at) as u64) as usize);
+            states.swap(at, at + usize::try_from(random.below((possible - at) as u64)).unwrap());
         }
         states.truncate(STATES);
     }
