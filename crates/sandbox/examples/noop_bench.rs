@@ -1,7 +1,8 @@
-//! Measures a sandboxed `true`, in turns with bubblewrap: `noop_bench TURNS RUNS_A_TURN [BWRAP]`.
+//! Measures a sandboxed `true`, in turns with bubblewrap: `noop_bench TURNS RUNS_A_TURN [BWRAP [PROGRAM]]`.
 //!
 //! in: how often, where bubblewrap is; out: one flat line of JSON, milliseconds for one run: medians of wall, means of processor time.
-//! `file_mounts` is the same sandbox with a mount for each file of the host instead of one for each top-level folder.
+//! The first process of a sandbox is PROGRAM's (the product's), since its size is a part of the cost; `plain` is a spawn of `true`
+//! and nothing else. `file_mounts` is the same sandbox with a mount for each file of the host instead of one for each top-level folder.
 //! **Invariant:** processor time is that of launcher and sandbox together, for both.
 #![allow(
     clippy::print_stdout,
@@ -99,6 +100,10 @@ fn peer(bubblewrap: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
+fn plain() {
+    assert!(Command::new("/usr/bin/true").env_clear().output().unwrap().status.success());
+}
+
 /// Milliseconds for one of `runs`: wall, processor.
 fn turn(runs: u32, one: impl Fn()) -> (f64, f64) {
     let (start, before) = (Instant::now(), cpu_ms());
@@ -119,17 +124,21 @@ fn main() {
     let mut count = || arguments.next().and_then(|text| text.parse::<u32>().ok()).unwrap_or(5);
     let (turns, runs) = (count(), count());
     let bubblewrap = arguments.next();
+    if let Some(program) = arguments.next() {
+        assert!(seaworthy_sandbox::init_from(Path::new(&program)));
+    }
     let profile = if seaworthy_sandbox::preflight(Profile::Strict).is_ok() { Profile::Strict } else { Profile::NoCgroup };
     let (copies, closure) = (Copies::new(), seaworthy_sandbox::host_closure().unwrap());
     ours(profile, copies.mounts());
-    let (mut own, mut files, mut other) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut own, mut files, mut other, mut bare) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..turns {
         own.push(turn(runs, || ours(profile, copies.mounts())));
         files.push(turn(runs, || ours(profile, file_mounts(&closure))));
+        bare.push(turn(runs, plain));
         if let Some(bubblewrap) = &bubblewrap {
             other.push(turn(runs, || peer(bubblewrap)));
         }
     }
     let peer = if other.is_empty() { String::new() } else { format!(",{}", shown("peer", &other)) };
-    println!("{{\"profile\":\"{profile}\",{},{}{peer}}}", shown("ours", &own), shown("file_mounts", &files));
+    println!("{{\"profile\":\"{profile}\",{},{},{}{peer}}}", shown("ours", &own), shown("file_mounts", &files), shown("plain", &bare));
 }

@@ -1,11 +1,12 @@
 //! Pid 1 of a sandbox.
 //!
-//! In: the control socket at descriptor 3, nothing else: no environment, no secret. Out: messages to the launcher; the
+//! In: the control socket at descriptor 3, nothing else: no environment, no secret. It is a copy of the zygote. Out: messages to the launcher; the
 //! process ends with the step, and the kernel then ends every process of its namespace.
 //!
 //! **Invariant:** the step cannot read, signal or outlive this process, nor speak on the control socket.
 //! **Invariant:** the exit status reported is the kernel's word about the step's main process.
 
+use std::ffi::CStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +17,7 @@ use rustix::process::{DumpableBehavior, Signal};
 use crate::mounts::{self, Staged, stage};
 use crate::profile::Network;
 use crate::wire::{Message, Order};
-use crate::{confine, syscall, warden, wire};
+use crate::{confine, syscall, warden, wire, zygote};
 
 /// User and group the step sees itself as. Never 0.
 pub(crate) const ID_INSIDE: u32 = 1000;
@@ -33,13 +34,19 @@ pub(crate) fn is_entered() -> bool {
 pub fn init_main() {
     ENTERED.store(true, Ordering::Relaxed);
     let called = std::env::args_os().next();
-    if called.as_deref().and_then(|name| name.to_str()) == syscall::WARDEN_NAME.to_str().ok() {
+    let is = |name: &CStr| called.as_deref().and_then(|called| called.to_str()) == name.to_str().ok();
+    if is(syscall::WARDEN_NAME) {
         let Ok(control) = syscall::take_control() else { syscall::exit_now(1) };
         syscall::exit_now(told(&control, warden::serve(control.as_fd())));
     }
-    if called.as_deref().and_then(|name| name.to_str()) != syscall::INIT_NAME.to_str().ok() || std::process::id() != 1 {
-        return;
+    if is(syscall::ZYGOTE_NAME) {
+        let Ok(control) = syscall::take_control() else { syscall::exit_now(1) };
+        syscall::exit_now(i32::from(zygote::serve(control.as_fd()).is_err()));
     }
+}
+
+/// A copy of the zygote, in its namespaces, with its descriptors: pid 1.
+pub(crate) fn as_copy() -> ! {
     let Ok(control) = syscall::take_control() else { syscall::exit_now(1) };
     syscall::exit_now(told(&control, serve(control.as_fd())));
 }
@@ -61,7 +68,10 @@ fn told(control: &OwnedFd, served: Staged<()>) -> i32 {
 fn serve(control: BorrowedFd<'_>) -> Staged<()> {
     // Set before the order is read: if the launcher died earlier, the socket is at its end; if later, this kills.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(stage("death signal"))?;
+    // the zygote is not: its copy would not own the files in /proc by which it maps its user
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(stage("dumpable"))?;
     syscall::unblock_signals();
+    wire::send_message(control, &Message::Arrived, &[]).map_err(stage("arriving"))?;
     let (order, sources) = wire::receive_order(control).map_err(stage("reading the order"))?;
     let namespaces = settle(&order)?;
     let landlock_abi = syscall::landlock_abi();

@@ -24,11 +24,11 @@ use crate::init::{self, ID_INSIDE};
 use crate::profile::{CgroupUse, Circumstances, Network, Profile};
 use crate::report::{Enforced, Exit, Outcome, Usage};
 use crate::spec::{Cancel, Limits, Spec};
-use crate::syscall::{self, Launch};
+use crate::syscall::{self, Launch, Program};
 use crate::view::{self, View};
-use crate::watch::{Ready, watch};
+use crate::watch::{Ready, await_arrival, watch};
 use crate::wire::{Order, OrderMount, Shape};
-use crate::{mounts, preflight, seccomp, wire};
+use crate::{mounts, preflight, seccomp, wire, zygote};
 
 /// Host users of steps: a range no distribution hands out.
 const HOST_ID_BASE: u32 = 0x4000_0000;
@@ -341,15 +341,17 @@ impl Tree {
         }
         let entries = cgroup.as_ref().map_or_else(|| Ok(Vec::new()), Cgroup::entries);
         let entries = entries.map_err(SandboxError::setup("opening the cgroup"))?;
+        let executable = init_executable()?.as_fd();
+        let namespaces = preflight::namespaces(profile);
         let launch = Launch {
-            name: if profile.layers().namespaces { syscall::INIT_NAME } else { syscall::WARDEN_NAME },
             entries: &entries,
-            executable: init_executable()?.as_fd(),
+            program: Program::Execute { executable, name: syscall::WARDEN_NAME },
             descriptors: [null.as_fd(), stdout_in.as_fd(), stderr_in.as_fd(), control_in.as_fd()],
             drop_to: host.drop.then_some(host.uid),
-            namespaces: preflight::namespaces(profile),
+            namespaces,
         };
-        let pid = syscall::spawn_init(&launch).map_err(|(stage, error)| preflight::explain(profile, stage, error))?;
+        let started = if namespaces == 0 { syscall::execute_init(&launch) } else { zygote::spawn_init(&launch, executable) };
+        let pid = started.map_err(|(stage, error)| preflight::explain(profile, stage, error))?;
         let mut tree = Self { pid, pidfd: None, control, cgroup, reaped: false, is_warden: !profile.layers().namespaces };
         let found = Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH);
         let pidfd = found.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
@@ -360,6 +362,9 @@ impl Tree {
 
     /// Into the cgroup first, the order after: nothing of the step runs unbounded.
     fn admit(&self, order: &Order, trees: &[OwnedFd]) -> Result<(), SandboxError> {
+        if !self.is_warden {
+            await_arrival(self.control.as_fd(), order.profile)?;
+        }
         if let Some(cgroup) = &self.cgroup {
             cgroup.attach(self.pid).map_err(SandboxError::setup("entering the cgroup"))?;
         }

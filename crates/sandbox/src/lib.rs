@@ -4,7 +4,8 @@
 //! (exit, bounded streams, output files opened beneath their folder, what was really enforced, usage).
 //!
 //! The launcher ([`run`]) never forks itself: it clones a vfork-like child that only makes raw system calls and executes
-//! this very program, where nothing can write to it, which becomes pid 1 of the sandbox ([`init_main`]).
+//! this very program, where nothing can write to it. That is the zygote, one a process; pid 1 of each sandbox is a copy of
+//! it ([`init_main`]).
 //!
 //! **Invariant:** anything that cannot be enforced is an error or a line in [`Enforced::gaps`], never silence.
 //! **Invariant:** no process of the step is alive when its outputs are read.
@@ -57,6 +58,8 @@ mod watch;
 mod wire;
 #[cfg(target_os = "linux")]
 pub mod worker;
+#[cfg(target_os = "linux")]
+mod zygote;
 
 #[cfg(target_os = "linux")]
 pub use closure::{ClosureError, ClosureFile, host_closure, interpreter_closure};

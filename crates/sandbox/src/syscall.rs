@@ -3,13 +3,16 @@
 //! In: plain values. Out: plain values or the error number.
 //!
 //! **Invariant:** between `clone` and `execveat` the child makes raw system calls only: it shares the launcher's memory
-//! (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no copy of the launcher's keys ever exists.
+//! (`CLONE_VM | CLONE_VFORK`, as `posix_spawn` does), so that no copy of the launcher's memory ever exists.
+//! **Invariant:** only the zygote, which has one thread and nothing to hide, is copied.
 #![expect(unsafe_code, reason = "the one module that talks to the kernel where no safe wrapper exists")]
 
-use std::ffi::{c_int, c_long, c_void};
+use std::ffi::{CStr, c_int, c_long, c_void};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+
+use crate::wire::{self, Message};
 
 /// Capabilities pid 1 needs in its own user namespace until the root is laid out.
 const SETUP_CAPABILITIES: [c_long; 5] = [
@@ -20,14 +23,23 @@ const SETUP_CAPABILITIES: [c_long; 5] = [
     21, // SYS_ADMIN, to mount, pivot, name the host
 ];
 const CHILD_STACK_BYTES: usize = 64 * 1024;
+/// For a child that goes on in this program.
+const COPY_STACK_BYTES: usize = 1024 * 1024;
 /// Descriptors of pid 1: null, stdout, stderr, control.
 pub(crate) const CONTROL_FD: RawFd = 3;
 
-/// What the child must know before it executes the init program.
+/// What becomes of the child once its descriptors and capabilities are arranged.
+#[derive(Clone, Copy)]
+pub(crate) enum Program<'a> {
+    /// It executes our program, under this name.
+    Execute { executable: BorrowedFd<'a>, name: &'static CStr },
+    /// It is a copy of this process, which is the zygote, and goes on with this function.
+    Continue(fn() -> !),
+}
+
+/// What the child must know before it runs the init program.
 pub(crate) struct Launch<'a> {
-    /// What the program is called: by it, it knows what it was started for.
-    pub(crate) name: &'static std::ffi::CStr,
-    pub(crate) executable: BorrowedFd<'a>,
+    pub(crate) program: Program<'a>,
     /// To become 0, 1, 2 and 3.
     pub(crate) descriptors: [BorrowedFd<'a>; 4],
     /// Host user and group to become first; none for an ordinary user, who keeps its own.
@@ -42,7 +54,9 @@ const ENTRIES_MAX: usize = 3;
 
 /// Shared between the launcher and its children while it is suspended.
 struct Shared {
+    /// -1 where the child goes on with `then`.
     executable: RawFd,
+    then: Option<fn() -> !>,
     descriptors: [RawFd; 4],
     drop_to: Option<u32>,
     namespaces: c_int,
@@ -56,66 +70,138 @@ struct Shared {
     errno: c_int,
 }
 
-pub(crate) const INIT_NAME: &std::ffi::CStr = c"seaworthy-sandbox-init";
-/// The same where there is no pid namespace to be the first of.
-pub(crate) const WARDEN_NAME: &std::ffi::CStr = c"seaworthy-sandbox-warden";
+/// The name of a first process where there is no pid namespace to be the first of.
+pub(crate) const WARDEN_NAME: &CStr = c"seaworthy-sandbox-warden";
+/// What makes first processes by copying itself.
+pub(crate) const ZYGOTE_NAME: &CStr = c"seaworthy-sandbox-zygote";
 /// A reader of bytes that nobody vouches for.
-pub(crate) const WORKER_NAME: &std::ffi::CStr = c"seaworthy-worker";
+pub(crate) const WORKER_NAME: &CStr = c"seaworthy-worker";
 
-/// Starts pid 1 of a new sandbox, as a child of the caller. Returns its pid, or the stage that failed.
-pub(crate) fn spawn_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::Error)> {
-    let mut outer = vec![0u128; CHILD_STACK_BYTES / 16];
-    let mut inner = vec![0u128; CHILD_STACK_BYTES / 16];
-    let mut entries = [-1; ENTRIES_MAX];
-    for (place, entry) in entries.iter_mut().zip(launch.entries) {
-        *place = entry.as_raw_fd();
+impl Launch<'_> {
+    fn shared(&self, inner_stack: *mut c_void) -> Shared {
+        let mut entries = [-1; ENTRIES_MAX];
+        for (place, entry) in entries.iter_mut().zip(self.entries) {
+            *place = entry.as_raw_fd();
+        }
+        let (executable, name, then) = match self.program {
+            Program::Execute { executable, name } => (executable.as_raw_fd(), name.as_ptr(), None),
+            Program::Continue(then) => (-1, ptr::null(), Some(then)),
+        };
+        Shared {
+            executable,
+            then,
+            descriptors: self.descriptors.map(|fd| fd.as_raw_fd()),
+            drop_to: self.drop_to,
+            namespaces: self.namespaces,
+            entries,
+            inner_stack,
+            argv: [name, ptr::null()],
+            envp: [ptr::null()],
+            pid: 0,
+            stage: "clone",
+            errno: 0,
+        }
     }
-    let mut shared = Shared {
-        entries,
-        executable: launch.executable.as_raw_fd(),
-        descriptors: launch.descriptors.map(|fd| fd.as_raw_fd()),
-        drop_to: launch.drop_to,
-        namespaces: launch.namespaces,
-        inner_stack: inner.as_mut_ptr_range().end.cast(),
-        argv: [launch.name.as_ptr(), ptr::null()],
-        envp: [ptr::null()],
-        pid: 0,
-        stage: "clone",
-        errno: 0,
+
+    /// How the first process shares memory with the caller: until it executes something, or not at all; and whose child it is:
+    /// the caller's, or that of the process for which the zygote makes it.
+    const fn sharing(&self) -> c_int {
+        match self.program {
+            Program::Execute { .. } => libc::CLONE_VM | libc::CLONE_VFORK,
+            Program::Continue(_) => libc::CLONE_PARENT,
+        }
+    }
+}
+
+/// A stack for a child, which pays for what it touches; what lies below it is not to be had.
+struct Stack {
+    start: *mut c_void,
+    bytes: usize,
+}
+
+impl Stack {
+    const GUARD_BYTES: usize = 4096;
+
+    fn new(bytes: usize) -> Result<Self, rustix::io::Errno> {
+        use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
+        // SAFETY: new memory that nobody else knows of.
+        unsafe {
+            let start = mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
+            let stack = Self { start, bytes };
+            mprotect(start, Self::GUARD_BYTES, MprotectFlags::empty())?;
+            Ok(stack)
+        }
+    }
+
+    const fn top(&self) -> *mut c_void {
+        // SAFETY: one past the end of the mapping.
+        unsafe { self.start.byte_add(self.bytes) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and the child that shared it is gone or has executed something else.
+        let _ = unsafe { rustix::mm::munmap(self.start, self.bytes) };
+    }
+}
+
+/// What was made: children of the caller, or siblings of it if the caller is the zygote; 0 where there is none.
+pub(crate) struct Born {
+    /// The first process of a sandbox.
+    pub(crate) pid: i32,
+    /// What made it, and has ended: to be reaped.
+    pub(crate) helper: i32,
+    /// What failed; what a copy of the zygote fails at later it says itself.
+    pub(crate) failed: Option<(&'static str, c_int)>,
+}
+
+/// Starts the first process of a new sandbox as a child of the caller, by executing our program. Returns its pid, or the
+/// stage that failed.
+pub(crate) fn execute_init(launch: &Launch<'_>) -> Result<i32, (&'static str, io::Error)> {
+    let born = spawn_init(launch);
+    // records only: a helper has ended, and so has a first process that failed
+    let ended = [born.helper, if born.failed.is_some() { born.pid } else { 0 }];
+    ended.into_iter().filter(|pid| *pid > 0).for_each(|pid| drop(wait4(pid, true)));
+    born.failed.map_or(Ok(born.pid), |(stage, errno)| Err((stage, io::Error::from_raw_os_error(errno))))
+}
+
+/// Starts the first process of a new sandbox.
+pub(crate) fn spawn_init(launch: &Launch<'_>) -> Born {
+    let is_copy = matches!(launch.program, Program::Continue(_));
+    let stacks = Stack::new(CHILD_STACK_BYTES)
+        .and_then(|outer| Ok((outer, Stack::new(if is_copy { COPY_STACK_BYTES } else { CHILD_STACK_BYTES })?)));
+    let (outer, inner) = match &stacks {
+        Ok((outer, inner)) => (outer.top(), inner.top()),
+        Err(errno) => return Born { pid: 0, helper: 0, failed: Some(("stack", errno.raw_os_error())) },
     };
+    let mut shared = launch.shared(inner);
     let argument: *mut c_void = (&raw mut shared).cast();
+    let (made, helper);
     // SAFETY: both stacks outlive the suspended launcher's wait (CLONE_VFORK returns after exec or exit); the children
     // touch `shared` and raw system calls only; signals are blocked meanwhile, so that no handler runs in the child.
+    // A copy has memory of its own, stacks included.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
         if launch.drop_to.is_some() {
-            let helper = libc::clone(drop_and_clone, outer.as_mut_ptr_range().end.cast(), flags, argument);
-            if helper < 0 {
-                shared.errno = *libc::__errno_location();
-            } else {
-                libc::waitpid(helper, ptr::null_mut(), libc::__WALL);
-            }
+            // a helper of the zygote's is a sibling of it, so that its own child can be one too
+            let flags = libc::CLONE_VM | libc::CLONE_VFORK | if is_copy { libc::CLONE_PARENT } else { 0 };
+            made = libc::clone(drop_and_clone, outer, flags, argument);
+            helper = made.max(0);
         } else {
-            let pid = libc::clone(become_init, outer.as_mut_ptr_range().end.cast(), flags | launch.namespaces | libc::SIGCHLD, argument);
-            if pid < 0 {
-                shared.errno = *libc::__errno_location();
-            }
-            shared.pid = pid;
+            made = libc::clone(become_init, inner, launch.sharing() | launch.namespaces | libc::SIGCHLD, argument);
+            helper = 0;
+            shared.pid = made;
+        }
+        if made < 0 {
+            shared.errno = *libc::__errno_location();
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
     }
-    if shared.errno != 0 {
-        if shared.pid > 0 {
-            // The child already ended; only its record is left.
-            let _ = wait4(shared.pid, true);
-        }
-        return Err((shared.stage, io::Error::from_raw_os_error(shared.errno)));
-    }
-    Ok(shared.pid)
+    Born { pid: shared.pid.max(0), helper, failed: (shared.errno != 0).then_some((shared.stage, shared.errno)) }
 }
 
 /// A root launcher's helper: gives up root, then makes pid 1 as its sibling, so that no namespace belongs to root.
@@ -140,7 +226,8 @@ extern "C" fn drop_and_clone(argument: *mut c_void) -> c_int {
             libc::_exit(1);
         }
         shared.stage = "clone";
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | shared.namespaces;
+        let sharing = if shared.then.is_some() { 0 } else { libc::CLONE_VM | libc::CLONE_VFORK };
+        let flags = sharing | libc::CLONE_PARENT | shared.namespaces;
         let pid = libc::clone(become_init, shared.inner_stack, flags | libc::SIGCHLD, argument);
         if pid < 0 {
             shared.errno = *libc::__errno_location();
@@ -150,7 +237,7 @@ extern "C" fn drop_and_clone(argument: *mut c_void) -> c_int {
     }
 }
 
-/// In the new namespaces: keeps the capabilities over `exec`, arranges descriptors, executes the init program.
+/// In the new namespaces: arranges capabilities and descriptors, then runs the init program.
 extern "C" fn become_init(argument: *mut c_void) -> c_int {
     // SAFETY: as in `drop_and_clone`; descriptors are a copy of the launcher's table, so closing is local.
     unsafe {
@@ -168,19 +255,12 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
         if shared.namespaces != 0 && set_capabilities(mask) < 0 {
             return fail(shared);
         }
-        for capability in SETUP_CAPABILITIES {
-            if shared.namespaces != 0
-                && libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0) < 0
-            {
-                return fail(shared);
-            }
-        }
         shared.stage = "descriptors";
         let mut high = [0; 4];
         for (place, fd) in high.iter_mut().zip(shared.descriptors) {
             *place = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 64);
         }
-        let executable = libc::fcntl(shared.executable, libc::F_DUPFD_CLOEXEC, 64);
+        let executable = if shared.then.is_some() { 0 } else { libc::fcntl(shared.executable, libc::F_DUPFD_CLOEXEC, 64) };
         if executable < 0 || high.iter().any(|fd| *fd < 0) {
             return fail(shared);
         }
@@ -189,8 +269,12 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
                 return fail(shared);
             }
         }
-        if libc::syscall(libc::SYS_close_range, 4u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
+        let close = if shared.then.is_some() { 0 } else { libc::CLOSE_RANGE_CLOEXEC };
+        if libc::syscall(libc::SYS_close_range, 4u32, u32::MAX, close) < 0 {
             return fail(shared);
+        }
+        if let Some(then) = shared.then {
+            then()
         }
         shared.stage = "execveat";
         libc::syscall(libc::SYS_execveat, executable, c"".as_ptr(), shared.argv.as_ptr(), shared.envp.as_ptr(), libc::AT_EMPTY_PATH);
@@ -201,9 +285,15 @@ extern "C" fn become_init(argument: *mut c_void) -> c_int {
 /// # Safety
 /// Only in a child that shares `shared` with its suspended launcher.
 unsafe fn fail(shared: &mut Shared) -> c_int {
-    // SAFETY: by contract.
+    // SAFETY: by contract; a copy has its memory for itself, and one thread, and its control socket is open until the end.
     unsafe {
         shared.errno = *libc::__errno_location();
+        if shared.then.is_some() {
+            let [.., control] = shared.descriptors;
+            let failed = Message::Failed { stage: shared.stage.to_owned(), errno: shared.errno };
+            // If the launcher is gone nobody is left to tell.
+            let _ = wire::send_message(BorrowedFd::borrow_raw(control), &failed, &[]);
+        }
         libc::_exit(1)
     }
 }

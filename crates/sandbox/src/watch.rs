@@ -15,6 +15,7 @@ use crate::cgroup::Cgroup;
 use crate::drain::Drain;
 use crate::error::SandboxError;
 use crate::launch::Tree;
+use crate::profile::Profile;
 use crate::report::Exit;
 use crate::spec::{Cancel, Spec};
 use crate::wire::Message;
@@ -22,6 +23,8 @@ use crate::{preflight, wire};
 
 /// How often the switch is looked at, should its event be missing.
 const TICK_MAX: Duration = Duration::from_millis(200);
+/// How long a first process may take to its first word.
+const ARRIVAL_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct Ready {
     pub(crate) namespaces: Vec<String>,
@@ -45,6 +48,8 @@ impl Ended {
                 self.ready = Some(Ready { namespaces, landlock_abi });
                 self.out = fds.into_iter().next();
             }
+            // It said so before it got its order.
+            Message::Arrived => self.failed = Some(SandboxError::InitLost { detail: "it arrived twice".into() }),
             // Pid 1 says it once; twice would mean that somebody else speaks.
             Message::Exited { .. } if self.status.is_some() => {
                 self.failed = Some(SandboxError::InitLost { detail: "two reports of one end".into() });
@@ -132,6 +137,22 @@ pub(crate) fn watch(
     match ended.failed.take() {
         Some(error) => Err(error),
         None => Ok((ended, stdout, stderr)),
+    }
+}
+
+/// Waits until the first process of a sandbox with namespaces is there, or says why it is not.
+pub(crate) fn await_arrival(control: BorrowedFd<'_>, profile: Profile) -> Result<(), SandboxError> {
+    let lost = |error: io::Error| SandboxError::InitLost { detail: error.to_string() };
+    let until = Instant::now() + ARRIVAL_MAX;
+    while !poll([(Some(control), PollFlags::IN)], until.saturating_duration_since(Instant::now())).map_err(lost)?[0] {
+        if Instant::now() >= until {
+            return Err(SandboxError::InitLost { detail: "it did not arrive in time".into() });
+        }
+    }
+    match wire::receive_message(control).map_err(lost)? {
+        Some((Message::Arrived, _)) => Ok(()),
+        Some((Message::Failed { stage, errno }, _)) => Err(preflight::explain_stage(profile, stage, errno)),
+        Some(_) | None => Err(SandboxError::InitLost { detail: "it was gone before it had its order".into() }),
     }
 }
 

@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::Profile;
@@ -69,6 +70,8 @@ pub(crate) struct Order {
 /// What pid 1 reports.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Message {
+    /// Pid 1 is in its cgroup and waits for its order.
+    Arrived,
     /// The root is laid out; the folder `/out` travels beside.
     Ready { namespaces: Vec<String>, landlock_abi: u32 },
     /// A stage failed; nothing of the step ran.
@@ -120,11 +123,21 @@ pub(crate) fn receive_order(control: BorrowedFd<'_>) -> io::Result<(Order, Vec<O
 
 /// Sends one message of pid 1.
 pub(crate) fn send_message(control: BorrowedFd<'_>, message: &Message, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    send_packet(control, &serde_json::to_vec(message).map_err(io::Error::other)?, fds)
+    send(control, message, fds)
+}
+
+/// Sends one value with descriptors beside it.
+pub(crate) fn send(socket: BorrowedFd<'_>, value: &impl Serialize, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_packet(socket, &serde_json::to_vec(value).map_err(io::Error::other)?, fds)
 }
 
 /// The next message of pid 1; none once it is gone.
 pub(crate) fn receive_message(control: BorrowedFd<'_>) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+    receive(control)
+}
+
+/// The next value and its descriptors; none once the other side is gone.
+pub(crate) fn receive<T: DeserializeOwned>(control: BorrowedFd<'_>) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut buffer = vec![0u8; MESSAGE_BYTES_MAX];
     let (length, fds) = receive_packet(control, &mut buffer)?;
     if length == 0 {

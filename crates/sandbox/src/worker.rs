@@ -22,7 +22,7 @@ use seaworthy_core::limits::{WORKER_CPU_S_MAX, WORKER_MEMORY_BYTES_MAX};
 use crate::error::SandboxError;
 use crate::launch::{HostId, init_executable};
 use crate::report::Exit;
-use crate::syscall::{self, Launch};
+use crate::syscall::{self, Launch, Program};
 use crate::{landlock, seccomp, wire};
 
 /// What a worker has of its own where the kernel gives it; the names as they are attested.
@@ -74,14 +74,13 @@ impl WorkerProcess {
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(setup)?;
         let host = HostId::choose();
         let launch = Launch {
-            name: syscall::WORKER_NAME,
+            program: Program::Execute { executable: init_executable().map_err(StartFault::Other)?.as_fd(), name: syscall::WORKER_NAME },
             entries: &[],
-            executable: init_executable().map_err(StartFault::Other)?.as_fd(),
             descriptors: [null.as_fd(), null.as_fd(), null.as_fd(), other.as_fd()],
             drop_to: host.drop.then_some(host.uid),
             namespaces,
         };
-        let pid = syscall::spawn_init(&launch).map_err(|(stage, error)| match stage {
+        let pid = syscall::execute_init(&launch).map_err(|(stage, error)| match stage {
             "clone" => StartFault::Clone(error),
             stage => StartFault::Other(SandboxError::setup(stage)(error)),
         })?;

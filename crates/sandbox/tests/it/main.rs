@@ -23,3 +23,4 @@ mod ordinary;
 mod outputs;
 mod preflight;
 mod recluse;
+mod zygote;
