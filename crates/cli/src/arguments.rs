@@ -206,7 +206,7 @@ pub(crate) struct Run {
 /// How steps are confined and environments found.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct Confinement {
-    /// strict, or no-cgroup where no cgroup can be had: its gaps are attested (default: strict)
+    /// strict; no-cgroup where no cgroup, landlock where no user namespace can be had: their gaps are attested (default: strict)
     #[arg(long, value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
     /// Never reach the package index; use what is there

@@ -217,13 +217,12 @@ fn authorizer(dir: &Path) -> Result<(Authorizer, Option<Digest>), Failure> {
     Ok((Authorizer::with_workspace(&named).map_err(refused)?, Some(digest)))
 }
 
-/// The profiles of provisioning have the network of the host: no step may ask for them. Without namespaces the hashed copy of the host's
-/// files cannot stand where programs look for them: steps are not run so in this release.
+/// The profiles of provisioning have the network of the host: no step may ask for them.
 fn profile(confinement: &Confinement) -> Result<Profile, Failure> {
     let Some(name) = &confinement.profile else { return Ok(Profile::Strict) };
-    let known = name.parse().ok().filter(|profile: &Profile| matches!(profile, Profile::Strict | Profile::NoCgroup));
+    let known = name.parse().ok().filter(|profile: &Profile| matches!(profile, Profile::Strict | Profile::NoCgroup | Profile::Landlock));
     known.ok_or_else(|| {
-        let hint = "strict or no-cgroup; landlock is for `seaworthy sandbox run` in this release";
+        let hint = "strict, no-cgroup or landlock; `seaworthy sandbox explain` tells what each leaves open";
         Failure::usage(format!("no profile for steps is called `{name}`"), hint)
     })
 }

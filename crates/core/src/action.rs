@@ -79,6 +79,9 @@ pub enum Resource {
         kind: String,
         /// Whether the step is confined.
         sandboxed: bool,
+        /// The sandbox's profile in this run. Leaves of earlier releases lack it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        profile: String,
     },
     /// An artifact; `declared` is true if the step names it as input or output.
     Artifact {

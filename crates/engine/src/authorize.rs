@@ -128,7 +128,12 @@ fn step_requests(
     let mut requests = vec![ask(
         &runner,
         Action::RunStep,
-        Resource::Step { name: format!("{}/{}", id.workflow, id.step), kind: step.kind.as_str().to_owned(), sandboxed: step.sandbox },
+        Resource::Step {
+            name: format!("{}/{}", id.workflow, id.step),
+            kind: step.kind.as_str().to_owned(),
+            sandboxed: step.sandbox,
+            profile: engine.settings.profile.to_string(),
+        },
     )];
     for input in inputs {
         let resource = Resource::Artifact {

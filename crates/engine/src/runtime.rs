@@ -161,6 +161,11 @@ pub fn resolve(
         Some(EnvironmentSource::Python(lock)) => python(workspace_dir, lock, artifacts, settings),
         Some(EnvironmentSource::Host) => host(artifacts, settings),
         None if name == "host" => host(artifacts, settings),
+        Some(EnvironmentSource::Oci(_)) if !settings.profile.layers().namespaces => {
+            let message = format!("container `{name}` is an image: without namespaces an image cannot be a step's root");
+            let hint = "use `--profile strict` or `no-cgroup`, or a locked Python environment (`python:`) instead of the image";
+            Err(EngineError::configuration("sandbox/unsupported", message, hint))
+        }
         Some(EnvironmentSource::Oci(reference)) => {
             // a pin of another reference says nothing of this one
             let pinned = pinned.filter(|pin| pin.from == *reference).map(|pin| pin.digest);
@@ -297,7 +302,7 @@ impl Resolved {
         tell: &dyn Fn(&str),
     ) -> Result<Setting, EngineError> {
         match &self.kind {
-            Kind::Host(host) => host.setting(settings.places()).map_err(|e| failed(&e)),
+            Kind::Host(host) => host.setting(settings).map_err(|e| failed(&e)),
             #[cfg(feature = "simulate")]
             Kind::Simulated(_) => Setting::unchecked().map_err(|e| failed(&e)),
             Kind::Image(image) => image.setting(tell),
@@ -315,7 +320,10 @@ impl Resolved {
                 let environment = ready.as_ref().ok_or_else(never_shown)?;
                 let mut setting = environment.setting().map_err(|e| failed(&e))?;
                 let with = Compile { artifacts, places: settings.places(), profile: settings.profile, cancel };
-                python.show_compiled(environment, &with, tell, &mut setting).map_err(|e| failed(&e))?;
+                // copies that root makes for a step's user lie elsewhere for every step: what was compiled would not be found
+                if settings.profile.layers().namespaces || !rustix::process::geteuid().is_root() {
+                    python.show_compiled(environment, &with, tell, &mut setting).map_err(|e| failed(&e))?;
+                }
                 Ok(setting)
             }
         }
@@ -383,11 +391,11 @@ impl HostClosure {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn setting(&self, places: Places<'_>) -> Result<Setting, EnvironmentError> {
+    fn setting(&self, settings: &EnvironmentSettings) -> Result<Setting, EnvironmentError> {
         let mut ready = self.ready();
         let files = match ready.take() {
             Some(files) => files,
-            None => HostFiles::plain(&self.closure, self.manifest.clone(), places)?,
+            None => HostFiles::plain(&self.closure, self.manifest.clone(), settings.profile, settings.places())?,
         };
         Ok(Setting { mounts: ready.insert(files).mounts()?, ..Setting::default() })
     }

@@ -87,6 +87,7 @@ fn ours(profile: Profile, mounts: Vec<Mount>) {
             log_bytes: 64 << 10,
             output_files: 100,
         },
+        places_in_words: false,
         capture: true,
     };
     assert_eq!(seaworthy_sandbox::run(spec, &Cancel::new()).unwrap().exit, Exit::Code(0));

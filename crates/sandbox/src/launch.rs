@@ -23,9 +23,10 @@ use crate::error::SandboxError;
 use crate::init::{self, ID_INSIDE};
 use crate::profile::{CgroupUse, Circumstances, Network, Profile};
 use crate::report::{Enforced, Exit, Outcome, Usage};
+use crate::seccomp::Sockets;
 use crate::spec::{Cancel, Limits, Spec};
 use crate::syscall::{self, Launch, Program};
-use crate::view::{self, View};
+use crate::view::View;
 use crate::watch::{Ready, await_arrival, watch};
 use crate::wire::{Order, OrderMount, Shape};
 use crate::{mounts, preflight, seccomp, wire, zygote};
@@ -65,13 +66,13 @@ fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Res
     let cgroup = make_cgroup(spec.profile, &spec.limits)?;
     let host = HostId::choose();
     let mounts = std::mem::take(&mut spec.mounts);
-    let view = if spec.profile.layers().namespaces {
+    let mut view = if spec.profile.layers().namespaces {
         None
     } else {
         let owner = host.drop.then_some(host.uid);
         Some(View::make(owner, &spec, &mounts).map_err(SandboxError::setup("making its places"))?)
     };
-    let (order, trees) = write_order(&spec, mounts, host, view.as_ref(), cgroup.is_some())?;
+    let (order, trees) = write_order(&spec, mounts, host, view.as_mut(), cgroup.is_some())?;
     let (mut tree, streams) = Tree::spawn(spec.profile, sinks.map(|sink| (kept_bytes(&spec), sink)), host, cgroup)?;
     tree.admit(&order, &trees)?;
     drop(trees);
@@ -164,7 +165,7 @@ fn write_order(
     spec: &Spec,
     mounts: Vec<crate::Mount>,
     host: HostId,
-    view: Option<&View>,
+    mut view: Option<&mut View>,
     bounded: bool,
 ) -> Result<(Order, Vec<OwnedFd>), SandboxError> {
     let mut trees = Vec::with_capacity(mounts.len());
@@ -174,24 +175,25 @@ fn write_order(
         let stat = rustix::fs::fstat(&mount.source).map_err(|error| failed(error.into()))?;
         let shape =
             shape(&stat).ok_or_else(|| SandboxError::Spec { what: format!("mount `{}` is neither file nor folder", mount.target) })?;
-        let (tree, reopen) = match shape {
+        let (tree, reopen) = match (shape, &mut view) {
+            (Shape::Mask, _) => (mount.source.try_clone().map_err(failed)?, None),
             // the place is there already, or a link to it is made; the rule is about the descriptor
-            Shape::File | Shape::Folder if view.is_some() => {
-                let path = if view::in_place(&mount) { None } else { Some(path_of(&mount.source).map_err(failed)?) };
-                (mount.source.try_clone().map_err(failed)?, path)
-            }
-            Shape::Mask => (mount.source.try_clone().map_err(failed)?, None),
-            Shape::File | Shape::Folder => hand_over(&mount, host).map_err(failed)?,
+            (Shape::File | Shape::Folder, Some(view)) => view.show(&mount).map_err(|error| unshown(spec.profile, &mount.target, error))?,
+            (Shape::File | Shape::Folder, None) => hand_over(&mount, host).map_err(failed)?,
         };
         trees.push(tree);
         listed.push(OrderMount { target: mount.target, exec: mount.exec, shape, reopen });
     }
     let filters = filters_of(spec.profile)?;
+    let view = view.as_deref();
     let found = |path: &str| view.map_or_else(|| path.to_owned(), |view| view.find(path));
     let rewritten = |value: &String| view.map_or_else(|| value.clone(), |view| view.rewrite(value));
     let mut argv = spec.argv.clone();
     if let Some(program) = argv.first_mut() {
         *program = found(program);
+    }
+    if let Some(view) = view.filter(|_| spec.places_in_words) {
+        argv.iter_mut().skip(1).for_each(|word| *word = view.rewrite_word(word));
     }
     let shared_user = view.is_some() && !host.has_own_user() && !bounded;
     let others = if shared_user { tasks_of(host.uid) } else { 0 };
@@ -218,8 +220,19 @@ fn write_order(
     Ok((order, trees))
 }
 
+/// A file that the step's user cannot reach is the machine's doing, all else a fault of the set-up.
+fn unshown(profile: Profile, target: &str, error: io::Error) -> SandboxError {
+    if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
+        let hint = "start as an ordinary user, or use programs that every user can reach (`--python /usr/bin/python3`)";
+        return crate::error::Unsupported::one(profile, error.to_string(), hint).into();
+    }
+    SandboxError::setup(format!("mount `{target}`"))(error)
+}
+
 fn filters_of(profile: Profile) -> Result<&'static seccomp::Filters, SandboxError> {
-    let filters = if profile.layers().namespaces { seccomp::filters() } else { seccomp::filters_without_namespaces() };
+    let layers = profile.layers();
+    let sockets = if layers.network == Network::Host { Sockets::Internet } else { Sockets::None };
+    let filters = if layers.namespaces { seccomp::filters() } else { seccomp::filters_without_namespaces(sockets) };
     filters.map_err(SandboxError::setup("compiling the system call filter"))
 }
 

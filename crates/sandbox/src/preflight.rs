@@ -73,7 +73,12 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
 /// Refuses the rows of the table that nothing enforces in this release.
 pub(crate) fn is_built(profile: Profile) -> Result<(), Unsupported> {
     let (what, hint) = match profile {
-        Profile::Strict | Profile::NoCgroup | Profile::Landlock | Profile::Provision | Profile::ProvisionNoCgroup => return Ok(()),
+        Profile::Strict
+        | Profile::NoCgroup
+        | Profile::Landlock
+        | Profile::Provision
+        | Profile::ProvisionNoCgroup
+        | Profile::ProvisionLandlock => return Ok(()),
         Profile::Network => ("a way out to declared hosts is not built yet", "use `--profile strict`, which has no network"),
         Profile::Gpu => ("declared devices are not built yet", "use `--profile strict`"),
     };

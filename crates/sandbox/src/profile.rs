@@ -27,6 +27,8 @@ pub enum Profile {
     Provision,
     /// No-cgroup with the network of the host, for provisioning alone.
     ProvisionNoCgroup,
+    /// Landlock with the network of the host, for provisioning alone.
+    ProvisionLandlock,
     /// Strict with declared device nodes.
     Gpu,
 }
@@ -132,9 +134,20 @@ const NAMES: Open = open(10, When::Always, "the network is the host's");
 const ABSTRACT: Open = open(16, When::LandlockBelow(6), "older Landlock does not keep abstract sockets apart");
 const ELSEWHERE: Open = open(18, When::Always, "no proxy decides where a connection goes");
 
+const ATTRIBUTES: Open =
+    open(1, When::OrdinaryUser, "contents are safe; mode, times and attributes of the launching user's files can be changed");
+const PROCESSES: Open = open(6, When::Always, "that a process exists, and whose it is, can be asked by its number; nothing else about it");
+const BOUNDING: Open = open(43, When::OrdinaryUser, "the bounding set stays full; no_new_privs keeps everybody from drawing on it");
+const INPUTS: Open = open(45, When::OrdinaryUser, "contents are safe; mode, times and attributes of the inputs can be changed");
+const FORKS: Open = open(48, When::OrdinaryWithoutCgroup, "processes are bounded for all of the launching user's together");
+const DISK: Open = open(50, When::Always, "files are bounded one by one, not together; they lie on the host's disk");
+const SURVIVORS: Open =
+    open(54, When::Always, "processes that the step left behind survive if launcher and first process are killed at once");
+const LOADER: Open = open(59, When::Always, "what the step wrote cannot be executed, but mapped and run by the system's loader");
+
 /// All profiles, strictest first.
 #[rustfmt::skip]
-pub static LAYERS: [Layers; 7] = [
+pub static LAYERS: [Layers; 8] = [
     Layers {
         profile: Profile::Strict, name: "strict", about: "the default: every layer",
         namespaces: true, cgroup: CgroupUse::Demanded, landlock_abi_min: 1, network: Network::Empty, devices: false, for_steps: true,
@@ -159,15 +172,7 @@ pub static LAYERS: [Layers; 7] = [
         profile: Profile::Landlock, name: "landlock", about: "for places that refuse user namespaces: containers, pods, some desktops",
         namespaces: false, cgroup: CgroupUse::WherePossible, landlock_abi_min: 6, network: Network::NoSockets, devices: false, for_steps: true,
         open: &[
-            open(1, When::OrdinaryUser, "contents are safe; mode, times and attributes of the launching user's files can be changed"),
-            open(6, When::Always, "that a process exists, and whose it is, can be asked by its number; nothing else about it"),
-            open(43, When::OrdinaryUser, "the bounding set stays full; no_new_privs keeps everybody from drawing on it"),
-            open(45, When::OrdinaryUser, "contents are safe; mode, times and attributes of the inputs can be changed"),
-            open(48, When::OrdinaryWithoutCgroup, "processes are bounded for all of the launching user's together"),
-            MEMORY,
-            open(50, When::Always, "files are bounded one by one, not together; they lie on the host's disk"),
-            open(54, When::Always, "processes that the step left behind survive if launcher and first process are killed at once"),
-            open(59, When::Always, "what the step wrote cannot be executed, but mapped and run by the system's loader"),
+            ATTRIBUTES, PROCESSES, BOUNDING, INPUTS, FORKS, MEMORY, DISK, SURVIVORS, LOADER,
         ],
     },
     Layers {
@@ -179,6 +184,14 @@ pub static LAYERS: [Layers; 7] = [
         profile: Profile::ProvisionNoCgroup, name: "provision-no-cgroup", about: "the same where no cgroup can be had",
         namespaces: true, cgroup: CgroupUse::Unused, landlock_abi_min: 1, network: Network::Host, devices: false, for_steps: false,
         open: &[LOOPBACK, METADATA, NAMES, ABSTRACT, ELSEWHERE, MEMORY],
+    },
+    Layers {
+        profile: Profile::ProvisionLandlock, name: "provision-landlock", about: "the same where user namespaces are refused",
+        namespaces: false, cgroup: CgroupUse::WherePossible, landlock_abi_min: 6, network: Network::Host, devices: false, for_steps: false,
+        open: &[
+            LOOPBACK, METADATA, NAMES, ELSEWHERE,
+            ATTRIBUTES, PROCESSES, BOUNDING, INPUTS, FORKS, MEMORY, DISK, SURVIVORS, LOADER,
+        ],
     },
 ];
 
@@ -193,6 +206,7 @@ impl Profile {
             Self::Landlock => &LAYERS[4],
             Self::Provision => &LAYERS[5],
             Self::ProvisionNoCgroup => &LAYERS[6],
+            Self::ProvisionLandlock => &LAYERS[7],
         }
     }
 
@@ -205,6 +219,7 @@ impl Profile {
     #[must_use]
     pub fn for_provisioning(self) -> Self {
         match self.layers().cgroup {
+            _ if !self.layers().namespaces => Self::ProvisionLandlock,
             CgroupUse::Demanded => Self::Provision,
             CgroupUse::WherePossible | CgroupUse::Unused => Self::ProvisionNoCgroup,
         }
@@ -289,6 +304,7 @@ mod tests {
         for layers in &LAYERS {
             let provisioning = layers.profile.for_provisioning();
             assert_eq!(provisioning.demands_cgroup(), layers.profile.demands_cgroup(), "{}", layers.name);
+            assert_eq!(provisioning.layers().namespaces, layers.namespaces, "{}", layers.name);
             assert!(provisioning.layers().network == Network::Host && !provisioning.is_for_steps(), "{}", layers.name);
             assert_eq!(layers.for_steps, provisioning != layers.profile, "{}", layers.name);
         }

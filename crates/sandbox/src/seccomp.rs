@@ -142,31 +142,44 @@ pub(crate) fn filters() -> io::Result<&'static Filters> {
 }
 
 /// The same, and what would reach processes and objects that the step shares with the host where it has no namespaces of its own.
-pub(crate) fn filters_without_namespaces() -> io::Result<&'static Filters> {
-    static FILTERS: OnceLock<Filters> = OnceLock::new();
-    if let Some(filters) = FILTERS.get() {
+pub(crate) fn filters_without_namespaces(sockets: Sockets) -> io::Result<&'static Filters> {
+    static FILTERS: [OnceLock<Filters>; 2] = [OnceLock::new(), OnceLock::new()];
+    let [none, internet] = &FILTERS;
+    let known = if sockets == Sockets::None { none } else { internet };
+    if let Some(filters) = known.get() {
         return Ok(filters);
     }
-    let (rules, denied) = (refused_without_namespaces().map_err(io::Error::other)?, SeccompAction::Errno(libc::EPERM.unsigned_abs()));
+    let (rules, denied) =
+        (refused_without_namespaces(sockets).map_err(io::Error::other)?, SeccompAction::Errno(libc::EPERM.unsigned_abs()));
     let unconditional = rules.values().filter(|rules| rules.is_empty()).count();
     let shared: BpfProgram =
         SeccompFilter::new(rules, SeccompAction::Allow, denied, ARCH.0).and_then(TryInto::try_into).map_err(io::Error::other)?;
     let base = filters()?;
     let mut programs = base.programs.clone();
     programs.push(shared.iter().map(|one| (one.code, one.jt, one.jf, one.k)).collect());
-    Ok(FILTERS.get_or_init(|| Filters { programs, allowed: base.allowed - unconditional }))
+    Ok(known.get_or_init(|| Filters { programs, allowed: base.allowed - unconditional }))
+}
+
+/// Which sockets can be made without namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sockets {
+    /// Connected pairs alone.
+    None,
+    /// Those that connect to the internet, for provisioning; nothing listens, and no socket file is reached.
+    Internet,
 }
 
 /// Of `ioprio_set`; not in libc.
 const IOPRIO_WHO_USER: u64 = 3;
 
-/// No socket but connected pairs; no System V or POSIX object; nobody else's limits, priority or processors.
-fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
+/// No socket but connected pairs, or such as connect to the internet; no System V or POSIX object; nobody else's limits, priority or
+/// processors.
+fn refused_without_namespaces(sockets: Sockets) -> Result<Rules, seccompiler::BackendError> {
     let narrow = |index, op, value| SeccompCondition::new(index, Len::Dword, op, value);
     let rule = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions);
     #[rustfmt::skip]
     let never = [
-        libc::SYS_socket, libc::SYS_bind, libc::SYS_connect, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
+        libc::SYS_bind, libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4,
         libc::SYS_mq_getsetattr, libc::SYS_mq_notify, libc::SYS_mq_open, libc::SYS_mq_timedreceive, libc::SYS_mq_timedsend,
         // Landlock lets names and openings be watched everywhere
         libc::SYS_inotify_add_watch,
@@ -174,6 +187,11 @@ fn refused_without_namespaces() -> Result<Rules, seccompiler::BackendError> {
         libc::SYS_semget, libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_shmat, libc::SYS_shmctl, libc::SYS_shmdt, libc::SYS_shmget,
     ];
     let mut rules: Rules = never.into_iter().map(|call| (call, Vec::new())).collect();
+    let (unix, file) = (u64::from(libc::AF_UNIX.unsigned_abs()), libc::SYS_socket);
+    match sockets {
+        Sockets::None => rules.extend([(file, Vec::new()), (libc::SYS_connect, Vec::new())]),
+        Sockets::Internet => rules.extend([(file, vec![rule(vec![narrow(0, Op::Eq, unix)?])?])]),
+    }
     // a pair of datagram sockets (to the kernel raw ones are such) could send anywhere; streams cannot
     let streams = [libc::SOCK_STREAM, libc::SOCK_SEQPACKET].map(|kind| u64::from(kind.unsigned_abs()));
     let others = (0..16).filter(|kind| !streams.contains(kind));

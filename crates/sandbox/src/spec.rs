@@ -74,6 +74,8 @@ pub struct Spec {
     pub outputs: Vec<String>,
     /// Bounds.
     pub limits: Limits,
+    /// Without namespaces: whether words of `argv` that are a place of this specification, or `--option=` with one, lead to where it lies.
+    pub places_in_words: bool,
     /// Whether stdout and stderr are kept; they are drained and counted in any case.
     pub capture: bool,
 }
@@ -100,7 +102,9 @@ impl Spec {
         check_path("workdir", &self.workdir)?;
         for mount in &self.mounts {
             check_path("mount target", &mount.target)?;
-            check_free("mount target", &mount.target)?;
+            if !stays(self.profile, mount) {
+                check_free("mount target", &mount.target)?;
+            }
         }
         for (link, target) in &self.links {
             check_path("link", link)?;
@@ -127,6 +131,19 @@ impl Spec {
         }
         Ok(())
     }
+}
+
+/// Whether a mount of a sandbox without namespaces is what lies at its place anyway: of the sandbox's own places, something in the
+/// temporary folder may be.
+#[cfg(target_os = "linux")]
+fn stays(profile: Profile, mount: &Mount) -> bool {
+    let inside = ["/tmp/", "/out/"].iter().any(|place| mount.target.strip_prefix(place).is_some_and(|rest| !rest.is_empty()));
+    inside && !profile.layers().namespaces && crate::view::in_place(mount)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn stays(_: Profile, _: &Mount) -> bool {
+    false
 }
 
 fn is_output_name(name: &str) -> bool {

@@ -3,7 +3,8 @@
 //! In: a specification. Out: the folder, with `in`, `out`, `tmp` and links to what is shown, and the variables rewritten to it.
 //!
 //! **Invariant:** a mount whose place is where it lies on the host stays there; every other one is a link in the view.
-//! **Invariant:** the folder is removed when [`View`] is dropped.
+//! **Invariant:** what the step's user cannot reach is shown as a copy of root's, which that user cannot change.
+//! **Invariant:** folder and copies are removed when [`View`] is dropped.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
@@ -13,10 +14,14 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 
 use crate::spec::{Mount, Spec};
 use crate::wire::Order;
+
+mod copies;
+
+use copies::Copies;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// Folders within folders that are opened to be removed.
@@ -33,6 +38,11 @@ pub(crate) struct View {
     own: OwnedFd,
     /// First components of the paths that lie in it.
     tops: BTreeSet<String>,
+    /// Small files that lie in it.
+    texts: BTreeSet<String>,
+    /// What is where it lies on the host.
+    stay: Vec<String>,
+    copies: Option<Copies>,
 }
 
 impl View {
@@ -46,11 +56,16 @@ impl View {
         DirBuilder::new().mode(0o700).create(&dir)?;
         let own = rustix::fs::open(&dir, FOLDER, Mode::empty())?;
         rustix::fs::flock(&own, FlockOperation::NonBlockingLockExclusive)?;
-        let mut view = Self { dir, own, tops: OWN.map(str::to_owned).into() };
+        let tops = OWN.map(str::to_owned).into();
+        let texts = spec.texts.iter().map(|(place, _)| place.clone()).collect();
+        let mut view = Self { dir, own, tops, texts, stay: Vec::new(), copies: None };
         if let Some(owner) = owner {
             std::os::unix::fs::chown(&view.dir, Some(owner), Some(owner))?;
+            view.copies = Some(Copies::new(&view.dir));
         }
-        let placed = mounts.iter().filter(|mount| !in_place(mount)).map(|mount| mount.target.as_str());
+        let (stay, placed): (Vec<&Mount>, Vec<&Mount>) = mounts.iter().filter(|mount| !is_mask(mount)).partition(|mount| in_place(mount));
+        view.stay = stay.into_iter().map(|mount| mount.target.clone()).collect();
+        let placed = placed.into_iter().map(|mount| mount.target.as_str());
         let links = spec.links.iter().map(|(link, _)| link.as_str()).filter(|link| fs::symlink_metadata(link).is_err());
         view.tops.extend(placed.chain(links).filter_map(top).map(str::to_owned));
         Ok(view)
@@ -62,6 +77,15 @@ impl View {
 
     /// Where a path of the specification lies on the host.
     pub(crate) fn find(&self, path: &str) -> String {
+        if let Some(copy) = self.copies.as_ref().and_then(|copies| copies.find(path)) {
+            return copy;
+        }
+        if self.stay.iter().any(|place| is_below(path, place)) {
+            return path.to_owned();
+        }
+        if self.texts.contains(path) {
+            return format!("{}{path}", self.dir.display());
+        }
         match top(path).filter(|top| path.starts_with('/') && self.tops.contains(*top)) {
             Some(_) => format!("{}{path}", self.dir.display()),
             None => path.to_owned(),
@@ -72,6 +96,42 @@ impl View {
     pub(crate) fn rewrite(&self, value: &str) -> String {
         value.split(':').map(|part| self.find(part)).collect::<Vec<_>>().join(":")
     }
+
+    /// A word of the command: a path, or what follows the first `=` of an option.
+    pub(crate) fn rewrite_word(&self, word: &str) -> String {
+        match word.split_once('=') {
+            Some((option, path)) if option.starts_with('-') && path.starts_with('/') => format!("{option}={}", self.find(path)),
+            _ if word.starts_with('/') => self.find(word),
+            _ => word.to_owned(),
+        }
+    }
+
+    /// What the step is shown of `mount`: what rules are about, and where a link leads to; none if it lies at its place.
+    pub(crate) fn show(&mut self, mount: &Mount) -> io::Result<(OwnedFd, Option<String>)> {
+        let (stays, path) = (in_place(mount), path_of(&mount.source)?);
+        let copy = match &mut self.copies {
+            Some(copies) => copies.of(mount, &path, stays)?,
+            None => None,
+        };
+        match copy {
+            Some((source, place)) => Ok((source, (!stays).then_some(place))),
+            None => Ok((mount.source.try_clone()?, (!stays).then_some(path))),
+        }
+    }
+}
+
+fn path_of(file: &OwnedFd) -> io::Result<String> {
+    let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    path.to_str().map(str::to_owned).ok_or_else(|| io::Error::other("its path is not UTF-8"))
+}
+
+fn is_below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether it hides what lies at its target.
+pub(crate) fn is_mask(mount: &Mount) -> bool {
+    rustix::fs::fstat(&mount.source).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice)
 }
 
 /// Whether what is shown is what lies at that place of the host.
@@ -133,6 +193,10 @@ fn below(view: &Path, place: &str) -> io::Result<PathBuf> {
 impl Drop for View {
     fn drop(&mut self) {
         remove(&self.dir, &self.own);
+        if let Some(copies) = &self.copies {
+            // only root's files are in it: nobody else can be in the way
+            let _ = fs::remove_dir_all(&copies.dir);
+        }
     }
 }
 

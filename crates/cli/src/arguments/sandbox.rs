@@ -16,7 +16,7 @@ pub(crate) enum Sandbox {
         after_help = "Examples:\n  seaworthy sandbox explain strict\n  seaworthy sandbox explain no-cgroup --json\n  seaworthy sandbox explain    all profiles"
     )]
     Explain {
-        /// strict, no-cgroup, network, gpu, landlock, provision or provision-no-cgroup (default: all)
+        /// strict, no-cgroup, network, gpu, landlock, provision, provision-no-cgroup or provision-landlock (default: all)
         profile: Option<String>,
     },
     /// Try the 65 numbered attacks on this machine, by this program: blocked, allowed or inconclusive; exits 1 if one succeeds that the profile claims to stop

@@ -65,16 +65,14 @@ fn fitting_profile(given: &Confinement) -> Result<Confinement, Failure> {
     }
     let with = |profile: Profile| Confinement { profile: Some(profile.to_string()), ..given.clone() };
     let Err(why) = seaworthy_sandbox::preflight(Profile::Strict) else { return Ok(with(Profile::Strict)) };
-    match seaworthy_sandbox::preflight(Profile::NoCgroup) {
-        Ok(_) => {
-            render::note(&format!("   steps run under profile `{}`, because {why}; the attestations name the gaps", Profile::NoCgroup));
-            Ok(with(Profile::NoCgroup))
-        }
-        Err(unsupported) => {
-            let hint = unsupported.missing.iter().map(|missing| missing.hint.as_str()).collect::<Vec<_>>().join("; ");
-            Err(Failure::configuration("sandbox/unsupported", unsupported.to_string(), hint))
+    for profile in [Profile::NoCgroup, Profile::Landlock] {
+        if seaworthy_sandbox::preflight(profile).is_ok() {
+            render::note(&format!("   steps run under profile `{profile}`, because {why}; the attestations name the gaps"));
+            return Ok(with(profile));
         }
     }
+    let unsupported = seaworthy_sandbox::preflight(Profile::NoCgroup).err().unwrap_or(why);
+    Err(Failure::configuration("sandbox/unsupported", unsupported.to_string(), unsupported.hint()))
 }
 
 fn where_to_look(dir: &Path, model: &str, confinement: &Confinement) {

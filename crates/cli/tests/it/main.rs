@@ -21,6 +21,7 @@ mod image;
 mod journal;
 mod keys;
 mod kills;
+mod landlock;
 mod lock;
 mod ordinary;
 mod retries;

@@ -59,7 +59,7 @@ pub struct Bytecode {
 impl Bytecode {
     /// Finds what was compiled for `environment` before, if all of it is there; [`None`] if nothing is.
     pub fn known(environment: &Environment, with: &Compile<'_>) -> Result<Option<Self>, EnvironmentError> {
-        let remembered = recall_bytecode(with.places.state_dir, &name(environment));
+        let remembered = recall_bytecode(with.places.state_dir, &name(environment)?);
         let Some(manifest) = remembered.and_then(|artifact| stored(&artifact, with)) else { return Ok(None) };
         match Self::open(manifest, with) {
             // a blob of it is damaged: compiling heals the store
@@ -73,30 +73,31 @@ impl Bytecode {
         let manifest = compile(environment, with)?;
         let bytecode = Self::open(manifest, with)?;
         // not remembering costs time, nothing else
-        let _ = remember_bytecode(with.places.state_dir, &name(environment), &bytecode.artifact.digest);
+        let _ = remember_bytecode(with.places.state_dir, &name(environment)?, &bytecode.artifact.digest);
         Ok(bytecode)
     }
 
     /// The sandbox of the compiler: no network, no inputs, no code of a step, no keys; of what it sees it imports the standard library alone.
     pub fn spec(environment: &Environment, profile: Profile) -> Result<Spec, EnvironmentError> {
-        let Setting { mut mounts, links, mut env, .. } = interpreter_setting(&environment.interpreter, &environment.host)?;
+        let Setting { mut mounts, links, texts, mut env, .. } = interpreter_setting(&environment.interpreter, &environment.host)?;
         let source = environment.folder.try_clone().map_err(EnvironmentError::io("open", "the unpacked environment"))?;
-        mounts.push(Mount { source, target: PACKAGES.to_owned(), exec: false });
+        mounts.push(Mount { source, target: environment.packages()?, exec: false });
         env.insert("PYTHONPYCACHEPREFIX".to_owned(), format!("/out/{OUTPUT}"));
         env.insert("HOME".to_owned(), "/tmp".to_owned());
         env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
         Ok(Spec {
             profile,
-            argv: argv(environment),
+            argv: argv(environment)?,
             env,
             // empty and read-only: `-m` looks for modules there first
-            workdir: "/empty".to_owned(),
+            workdir: if profile.layers().namespaces { "/empty" } else { "/in" }.to_owned(),
             hostname: "compile".to_owned(),
             mounts,
             links,
-            texts: Vec::new(),
+            texts,
             outputs: vec![OUTPUT.to_owned()],
             limits: limits(),
+            places_in_words: true,
             capture: true,
         })
     }
@@ -130,10 +131,15 @@ impl Bytecode {
 }
 
 /// What decides the compiled bytes: the environment (wheels, interpreter), where the interpreter lies (a `.pyc` is found by the path of its
-/// source, and holds it), and this file.
-fn name(environment: &Environment) -> Digest {
+/// source, and holds it) and where the packages do, and this file.
+fn name(environment: &Environment) -> Result<Digest, EnvironmentError> {
     let (digest, stdlib) = (environment.digest, environment.interpreter.stdlib.display());
-    Digest::of(format!("seaworthy bytecode {LAYOUT}\nenvironment {digest}\nstandard library {stdlib}\n").as_bytes())
+    let mut text = format!("seaworthy bytecode {LAYOUT}\nenvironment {digest}\nstandard library {stdlib}\n");
+    let packages = environment.packages()?;
+    if packages != PACKAGES {
+        text.push_str(&format!("packages {packages}\n"));
+    }
+    Ok(Digest::of(text.as_bytes()))
 }
 
 /// The artifact, if the store holds all of it, or can be given it.
@@ -186,10 +192,11 @@ fn compiled(environment: &Environment, outcome: Outcome) -> Result<Vec<Collected
     if files.is_empty() {
         return failed(format!("nothing came of it: {}", last_lines(&outcome.stdout.bytes)));
     }
+    let packages = environment.packages()?;
     let below = |folder: &Path, path: &str| Path::new("/").join(path).starts_with(folder);
     let ours = |path: &str| {
         Path::new(path).extension().is_some_and(|ending| ending == "pyc")
-            && (below(&environment.interpreter.stdlib, path) || below(Path::new(PACKAGES), path))
+            && (below(&environment.interpreter.stdlib, path) || below(Path::new(&packages), path))
     };
     match files.iter().find(|file| !ours(&file.path)) {
         Some(other) => failed(format!("it left `{}`", other.path)),
@@ -197,15 +204,16 @@ fn compiled(environment: &Environment, outcome: Outcome) -> Result<Vec<Collected
     }
 }
 
-fn argv(environment: &Environment) -> Vec<String> {
+fn argv(environment: &Environment) -> Result<Vec<String>, EnvironmentError> {
     let interpreter = &environment.interpreter;
     let stdlib = interpreter.stdlib.to_string_lossy();
     // anchored: a standard library that itself lies below a folder `tests` is compiled all the same
-    let left_out = format!("^({}|{})/(.*/)?({LEFT_OUT})/", escaped(&stdlib), escaped(PACKAGES));
+    let packages = environment.packages()?;
+    let left_out = format!("^({}|{})/(.*/)?({LEFT_OUT})/", escaped(&stdlib), escaped(&packages));
     let mut argv = vec![interpreter.path.to_string_lossy().into_owned()];
     argv.extend("-S -s -m compileall -q -j 1 --invalidation-mode unchecked-hash -x".split(' ').map(str::to_owned));
-    argv.extend([left_out, stdlib.into_owned(), PACKAGES.to_owned()]);
-    argv
+    argv.extend([left_out, stdlib.into_owned(), packages]);
+    Ok(argv)
 }
 
 /// `text` as a regular expression of Python that matches just it.

@@ -1,8 +1,9 @@
-//! What a step sees of the host: the sandbox's closure of files, hashed, and shown as a copy that was made once.
+//! What a step sees of the host: the sandbox's closure of files, hashed, and shown as a copy that was made once. Without namespaces a copy
+//! cannot stand where programs look for their loader and libraries: there the files themselves are shown, looked at before and after.
 //!
 //! in: the closures that the sandbox crate computes; out: [`HostFiles`]: mounts, and a digest for the attestation.
 //! **Invariant:** every file that is shown is in the digest, but the standard library, which the interpreter's own digest covers, and which
-//! alone is mounted from the host itself.
+//! alone is mounted from the host itself where all else is a copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -10,15 +11,17 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{fstat, stat};
 use seaworthy_core::artifact::{Manifest, ManifestEntry};
 use seaworthy_core::digest::Digest;
-use seaworthy_sandbox::{ClosureFile, Mount, host_closure, interpreter_closure};
+use seaworthy_sandbox::{ClosureFile, Mount, Profile, host_closure, interpreter_closure};
 use seaworthy_store::artifacts::{NewFile, hash_files};
 
 use super::error::EnvironmentError;
 use super::host_tree::{Kept, Places, SealedTree, Source, Wanted};
 use super::interpreter::Interpreter;
 use super::memo::manifest_remembered;
+use super::seal::Identity;
 use super::setting::{Setting, folder_mount, variables};
 
 /// Folders within folders of a locale.
@@ -27,31 +30,53 @@ const DEPTH_MAX: usize = 8;
 /// The environment `host`, or the host's part of a Python environment.
 #[derive(Debug)]
 pub struct HostFiles {
-    tree: SealedTree,
+    shown: Shown,
     digest: Digest,
     /// The standard library, and what hides parts of it.
     over: Vec<ClosureFile>,
 }
 
+/// How its files are shown.
+#[derive(Debug)]
+enum Shown {
+    /// As one tree of ours.
+    Copied(SealedTree),
+    /// Each at its own place.
+    InPlace(InPlace),
+}
+
 impl HostFiles {
     /// The files of `closure` that are no folders: what `manifest` says of them is what a step will see.
-    pub fn plain(closure: &[ClosureFile], manifest: Manifest, places: Places<'_>) -> Result<Self, EnvironmentError> {
+    pub fn plain(closure: &[ClosureFile], manifest: Manifest, profile: Profile, places: Places<'_>) -> Result<Self, EnvironmentError> {
         let sources = plain_sources(closure)?;
-        Self::shown(Wanted { manifest, empty: BTreeSet::new() }, &sources, Vec::new(), places)
+        let wanted = Wanted { manifest, empty: BTreeSet::new() };
+        if profile.layers().namespaces {
+            return Self::copied(wanted, &sources, Vec::new(), places);
+        }
+        let files = InPlace::look(&sources)?;
+        // hashed again if anybody touched them since the manifest was made
+        let now = manifest_remembered("host", &sources, places.state_dir, || hash(open(&sources, |_| Ok(true))?))?;
+        files.still_are(&wanted.manifest, &now)?;
+        Ok(Self { digest: wanted.digest(), shown: Shown::InPlace(files), over: Vec::new() })
     }
 
     /// Loader, C and C++ runtime, a shell and small programs, with an interpreter and the libraries of its extension modules.
-    pub fn with(interpreter: &Interpreter, places: Places<'_>) -> Result<Self, EnvironmentError> {
+    pub fn with(interpreter: &Interpreter, profile: Profile, places: Places<'_>) -> Result<Self, EnvironmentError> {
         let mut closure = host_closure()?;
         closure.extend(interpreter_closure(&interpreter.path)?);
-        let (sources, over) = spread(closure, &interpreter.stdlib)?;
+        let (sources, mut over) = spread(closure, &interpreter.stdlib)?;
+        let in_place = if profile.layers().namespaces { None } else { Some(InPlace::look(&sources)?) };
         let manifest = manifest_remembered("python", &sources, places.state_dir, || hash(open(&sources, is_executable)?))?;
         let empty =
             over.iter().filter(|file| file.source == interpreter.stdlib).map(|file| name_of(&file.target)).collect::<Result<_, _>>()?;
-        Self::shown(Wanted { manifest, empty }, &sources, over, places)
+        let wanted = Wanted { manifest, empty };
+        let Some(files) = in_place else { return Self::copied(wanted, &sources, over, places) };
+        files.check()?;
+        over.extend(led_out_of(&interpreter.stdlib)?);
+        Ok(Self { digest: wanted.digest(), shown: Shown::InPlace(files), over })
     }
 
-    fn shown(wanted: Wanted, sources: &Sources, over: Vec<ClosureFile>, places: Places<'_>) -> Result<Self, EnvironmentError> {
+    fn copied(wanted: Wanted, sources: &Sources, over: Vec<ClosureFile>, places: Places<'_>) -> Result<Self, EnvironmentError> {
         let digest = wanted.digest();
         let fetch = |entry: &ManifestEntry| {
             let path = sources.get(&entry.name).ok_or_else(|| EnvironmentError::Changed { path: Path::new("/").join(&entry.name) })?;
@@ -60,7 +85,7 @@ impl HostFiles {
         };
         let tree = SealedTree::open(wanted, &Kept { places, kind: "host", name: digest, fetch: &fetch })?;
         tree.refuse_noexec()?;
-        Ok(Self { tree, digest, over })
+        Ok(Self { shown: Shown::Copied(tree), digest, over })
     }
 
     /// Names the files and their places.
@@ -76,17 +101,89 @@ impl HostFiles {
 
     /// Whether what was shown still is what was hashed.
     pub fn check(&self) -> Result<(), EnvironmentError> {
-        self.tree.check()
+        match &self.shown {
+            Shown::Copied(tree) => tree.check(),
+            Shown::InPlace(files) => files.check(),
+        }
+    }
+
+    /// Whether each file is shown where it lies, for a sandbox without namespaces.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.shown, Shown::InPlace(_))
     }
 
     /// The mounts alone, for the environment `host`.
     pub fn mounts(&self) -> Result<Vec<Mount>, EnvironmentError> {
-        let mut mounts = self.tree.mounts()?;
+        let mut mounts = match &self.shown {
+            Shown::Copied(tree) => tree.mounts()?,
+            Shown::InPlace(files) => files.mounts()?,
+        };
         for file in &self.over {
             mounts.push(folder_mount(&file.source, &file.target.to_string_lossy(), true)?);
         }
         Ok(mounts)
     }
+}
+
+/// The host's own files, as they stood when their bytes were last known.
+#[derive(Debug)]
+struct InPlace {
+    files: Vec<(PathBuf, Identity)>,
+}
+
+impl InPlace {
+    fn look(sources: &Sources) -> Result<Self, EnvironmentError> {
+        let paths: BTreeSet<&PathBuf> = sources.values().collect();
+        let look = |path: &PathBuf| {
+            let real = std::fs::canonicalize(path).map_err(EnvironmentError::io("examine", path))?;
+            let found = stat(&real).map_err(EnvironmentError::os("examine", &real))?;
+            Ok((real, Identity::of(&found)))
+        };
+        Ok(Self { files: paths.into_iter().map(look).collect::<Result<_, EnvironmentError>>()? })
+    }
+
+    fn still_are(&self, wanted: &Manifest, now: &Manifest) -> Result<(), EnvironmentError> {
+        let changed = now.entries().iter().zip(wanted.entries()).find(|(now, wanted)| now != wanted);
+        if let Some((entry, _)) = changed {
+            return Err(EnvironmentError::Changed { path: Path::new("/").join(&entry.name) });
+        }
+        if now.entries().len() != wanted.entries().len() {
+            return Err(EnvironmentError::Changed { path: PathBuf::from("/usr") });
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), EnvironmentError> {
+        for (path, identity) in &self.files {
+            if !stat(path).is_ok_and(|found| Identity::of(&found) == *identity) {
+                return Err(EnvironmentError::Changed { path: path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Each file as a program at its own place, and no other file than the one that was looked at.
+    fn mounts(&self) -> Result<Vec<Mount>, EnvironmentError> {
+        let mount = |(path, identity): &(PathBuf, Identity)| {
+            let mount = folder_mount(path, &path.to_string_lossy(), true)?;
+            let found = fstat(&mount.source).map_err(EnvironmentError::os("examine", path))?;
+            if Identity::of(&found) == *identity { Ok(mount) } else { Err(EnvironmentError::Changed { path: path.clone() }) }
+        };
+        self.files.iter().map(mount).collect()
+    }
+}
+
+/// What links at the top of a standard library lead to outside of it (Debian's `sitecustomize`): its digest covers their bytes.
+fn led_out_of(stdlib: &Path) -> Result<Vec<ClosureFile>, EnvironmentError> {
+    let mut led = Vec::new();
+    for entry in std::fs::read_dir(stdlib).map_err(EnvironmentError::io("list", stdlib))? {
+        let entry = entry.map_err(EnvironmentError::io("list", stdlib))?;
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let target = std::fs::canonicalize(entry.path()).ok().filter(|target| is_link && target.is_file() && !target.starts_with(stdlib));
+        led.extend(target.map(|target| ClosureFile { source: target.clone(), target, is_dir: false }));
+    }
+    Ok(led)
 }
 
 type Sources = BTreeMap<String, PathBuf>;

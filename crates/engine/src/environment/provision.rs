@@ -28,7 +28,7 @@ use super::interpreter::Interpreter;
 use super::memo::is_unchanged;
 use super::requirements::Requirements;
 use super::seal::Seal;
-use super::setting::{Setting, folder_mount, interpreter_setting};
+use super::setting::{BIN, Setting, folder_mount, interpreter_setting};
 use super::wheel::{WheelName, same_version, shown};
 
 const MIB: u64 = 1024 * 1024;
@@ -40,6 +40,9 @@ const PIP_FOLDER: &str = "/pip";
 const CERTIFICATES: &str = "/certificates.pem";
 /// What a resolver needs of the host; those that are not there are left out.
 const NETWORK_FILES: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf"];
+
+/// What pip reads of the host where it is there; without namespaces it would be there, and closed.
+const HOST_FILES: [&str; 3] = ["/etc/os-release", "/etc/debian_version", "/etc/mime.types"];
 
 /// How to reach the package index. Nothing of it comes from the lock.
 #[derive(Clone, Debug, Default)]
@@ -167,7 +170,7 @@ impl Provision<'_> {
 
     /// The host's files for this interpreter; an error if it is no longer what its digest says.
     pub fn host_files(&self) -> Result<HostFiles, EnvironmentError> {
-        let host = HostFiles::with(self.interpreter, self.places())?;
+        let host = HostFiles::with(self.interpreter, self.profile, self.places())?;
         // the copies were made after the interpreter was hashed
         if is_unchanged(self.interpreter, self.state_dir) {
             Ok(host)
@@ -260,33 +263,36 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
     let pip = interpreter.bundled_pip().ok_or_else(|| EnvironmentError::Interpreter {
         tried: vec![format!("`{}`: it has no pip of its own (ensurepip); on Debian install python3-pip-whl", interpreter.path.display())],
     })?;
-    let Setting { mut mounts, links, mut env, .. } = interpreter_setting(interpreter, &with.host_files()?)?;
+    let Setting { mut mounts, links, texts, mut env, .. } = interpreter_setting(interpreter, &with.host_files()?)?;
     mounts.push(folder_mount(&lock.path, LOCK_FOLDER, false)?);
     let mut inside = pip.clone();
     if !pip.starts_with(&interpreter.stdlib) {
         inside = Path::new(PIP_FOLDER).join(pip.file_name().unwrap_or_default());
         mounts.push(folder_mount(&pip, &inside.to_string_lossy(), false)?);
     }
-    let network = NETWORK_FILES.iter().map(|file| (Path::new(file), *file));
+    let host: &[&str] = if with.profile.layers().namespaces { &[] } else { &HOST_FILES };
+    let network = NETWORK_FILES.iter().chain(host).map(|file| (Path::new(file), *file));
     let certificates = with.index.ca_file.as_deref().map(|file| (file, CERTIFICATES));
     for (file, target) in network.chain(certificates) {
         if let Some(real) = fs::canonicalize(file).ok().filter(|real| real.is_file()) {
             mounts.push(folder_mount(&real, target, false)?);
         }
     }
+    // as a virtual environment it does not look into the host's packages, whose names show without namespaces
+    let program = if with.profile.layers().namespaces { interpreter.path.to_string_lossy().into_owned() } else { format!("{BIN}/python3") };
     let bytes = if with.index.bytes_max == 0 { 4 * 1024 * MIB } else { with.index.bytes_max };
     let timeout = Duration::from_secs(if with.index.timeout_s == 0 { 900 } else { with.index.timeout_s });
     env.insert("HOME".to_owned(), "/tmp".to_owned());
     env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
     Ok(Spec {
         profile: with.profile,
-        argv: argv(interpreter, &inside.join("pip"), with.index),
+        argv: argv(program, &inside.join("pip"), with.index),
         env,
         workdir: "/tmp".to_owned(),
         hostname: "provision".to_owned(),
         mounts,
         links,
-        texts: Vec::new(),
+        texts,
         outputs: vec![OUTPUT.to_owned()],
         // the wheels pass through memory twice: where pip unpacks its download, and in the output folder
         limits: Limits {
@@ -298,13 +304,14 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
             log_bytes: 256 * 1024,
             output_files: WHEELS_MAX,
         },
+        places_in_words: true,
         capture: true,
     })
 }
 
-fn argv(interpreter: &Interpreter, pip: &Path, index: &IndexSettings) -> Vec<String> {
+fn argv(program: String, pip: &Path, index: &IndexSettings) -> Vec<String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut argv = vec![text(&interpreter.path), text(pip)];
+    let mut argv = vec![program, text(pip)];
     // --isolated: no configuration file and no PIP_ variable; --no-deps: the lock is complete
     let fixed = "download --isolated --disable-pip-version-check --no-input --no-cache-dir --no-color --progress-bar=off \
                  --require-hashes --only-binary=:all: --no-deps --quiet --retries=3";

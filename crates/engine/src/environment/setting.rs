@@ -5,7 +5,7 @@
 //! never read, because PYTHONPYCACHEPREFIX leads nowhere, or to what `bytecode` compiled.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -19,7 +19,9 @@ use super::provision::Environment;
 /// Where the unpacked wheels are seen.
 pub(super) const PACKAGES: &str = "/env/site-packages";
 /// Where `python` is found.
-const BIN: &str = "/env/bin";
+pub(super) const BIN: &str = "/env/bin";
+/// What makes a virtual environment of the folder above.
+const VENV: &str = "/env/pyvenv.cfg";
 
 /// What goes into a sandbox specification.
 #[derive(Debug, Default)]
@@ -28,6 +30,8 @@ pub struct Setting {
     pub mounts: Vec<Mount>,
     /// Symbolic links of the private root.
     pub links: Vec<(String, String)>,
+    /// Small files: place, content.
+    pub texts: Vec<(String, String)>,
     /// Variables.
     pub env: BTreeMap<String, String>,
     /// The working folder that an image asks for.
@@ -56,9 +60,22 @@ impl Environment {
     pub fn setting(&self) -> Result<Setting, EnvironmentError> {
         let mut setting = interpreter_setting(&self.interpreter, &self.host)?;
         let source = self.folder.try_clone().map_err(EnvironmentError::io("open", "the unpacked environment"))?;
-        setting.mounts.push(Mount { source, target: PACKAGES.to_owned(), exec: true });
-        setting.env.insert("PYTHONPATH".to_owned(), PACKAGES.to_owned());
+        let packages = self.packages()?;
+        setting.mounts.push(Mount { source, target: packages.clone(), exec: true });
+        setting.env.insert("PYTHONPATH".to_owned(), packages);
         Ok(setting)
+    }
+
+    /// Where a step sees the packages: without namespaces at the place in the cache, where what was compiled from them is found again.
+    pub(super) fn packages(&self) -> Result<String, EnvironmentError> {
+        if !self.host.is_in_place() {
+            return Ok(PACKAGES.to_owned());
+        }
+        let own = format!("/proc/self/fd/{}", self.folder.as_raw_fd());
+        let place = std::fs::read_link(&own).map_err(EnvironmentError::io("examine", "the unpacked environment"))?;
+        place.into_os_string().into_string().map_err(|_| {
+            EnvironmentError::io("show", "the unpacked environment")(std::io::Error::other("its place in the cache is not UTF-8"))
+        })
     }
 }
 
@@ -69,6 +86,12 @@ pub(super) fn interpreter_setting(interpreter: &Interpreter, host: &HostFiles) -
     let binary = interpreter.path.to_string_lossy();
     for name in ["python".to_owned(), "python3".to_owned(), format!("python3.{minor}")] {
         setting.links.push((format!("{BIN}/{name}"), binary.clone().into_owned()));
+    }
+    if host.is_in_place() {
+        // names in the host's own site-packages can be seen: as a virtual environment Python does not look there
+        let (home, (major, minor, patch)) = (interpreter.path.parent().unwrap_or(Path::new("/usr/bin")), interpreter.version);
+        let text = format!("home = {}\ninclude-system-site-packages = false\nversion = {major}.{minor}.{patch}\n", home.display());
+        setting.texts.push((VENV.to_owned(), text));
     }
     Ok(setting)
 }

@@ -91,9 +91,10 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, scratch: &Scratch<'
         hostname: "step".to_owned(),
         mounts,
         links: setting.links,
-        texts: vec![(PARAMS.to_owned(), params_of(step)?)],
+        texts: std::iter::once((PARAMS.to_owned(), params_of(step)?)).chain(setting.texts).collect(),
         outputs: step.outputs.keys().map(ToString::to_string).collect(),
         limits: limits_of(step),
+        places_in_words: true,
         capture: step.logging,
     })
 }

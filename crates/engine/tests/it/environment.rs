@@ -129,6 +129,7 @@ pub(crate) fn run(setting: Setting, argv: &[&str]) -> Outcome {
         texts: Vec::new(),
         outputs: Vec::new(),
         limits,
+        places_in_words: true,
         capture: true,
     };
     seaworthy_sandbox::run(spec, &Cancel::new()).unwrap()
@@ -264,6 +265,7 @@ fn example_step(environment: &Environment, script: &str, input: (&str, &Path), o
         texts: Vec::new(),
         outputs,
         limits,
+        places_in_words: true,
         capture: true,
     };
     let begun = Instant::now();

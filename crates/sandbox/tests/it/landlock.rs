@@ -58,7 +58,7 @@ fn the_report_says_that_there_were_no_namespaces_and_what_was_open() {
 fn nothing_is_read_that_was_not_shown() {
     let secret = harness::scratch("landlock-secret").join("key");
     std::fs::write(&secret, "key").unwrap();
-    for path in ["/etc/hostname", "/etc/passwd", "/proc/self/status", secret.to_str().unwrap()] {
+    for path in ["/etc/hostname", "/etc/passwd", "/proc/1/status", "/proc/self/mountinfo", secret.to_str().unwrap()] {
         let outcome = drive(&described(&format!("cat {path}")));
         assert_ne!(outcome["exit"], json!({"code": 0}), "{path}: {outcome}");
     }
@@ -117,4 +117,85 @@ fn who_loses_its_warden_dies() {
     assert!(killed.success());
     assert!(harness::eventually(|| harness::marked(&seconds).is_empty()), "the step outlived its warden");
     launcher.join().unwrap();
+}
+
+/// What a mask hides in a folder that is shown cannot be read, though its name shows; all else can.
+#[test]
+fn a_mask_hides_contents_within_a_folder() {
+    let folder = harness::scratch("landlock-mask");
+    for (name, text) in [("lib/own.py", "own"), ("lib/deep/own.py", "deep"), ("lib/site-packages/other.py", "other")] {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let line = "cd $SEAWORTHY_INPUTS/lib && cat own.py deep/own.py && cat site-packages/other.py; ls site-packages";
+    for (masked, said) in [(true, "owndeepother.py\n"), (false, "owndeepotherother.py\n")] {
+        let mut wanted = described(line);
+        let mounts = wanted["mounts"].as_array_mut().unwrap();
+        mounts.push(json!([harness::string(&folder.join("lib")), "/in/lib", false]));
+        if masked {
+            mounts.push(json!(["/dev/null", "/in/lib/site-packages", false]));
+        }
+        let outcome = drive(&wanted);
+        assert_eq!(text(&outcome, "stdout"), said, "{outcome}");
+    }
+}
+
+/// A mask that would have to hide a mount of its own is refused, not forgotten.
+#[test]
+fn a_mask_over_a_mount_is_refused() {
+    let folder = harness::scratch("landlock-over");
+    std::fs::write(folder.join("data"), "seen").unwrap();
+    let mut wanted = described("cat $SEAWORTHY_INPUTS/d/data");
+    let mounts = wanted["mounts"].as_array_mut().unwrap();
+    mounts.push(json!([harness::string(&folder), "/in/d", false]));
+    let control = drive(&wanted);
+    assert_eq!(text(&control, "stdout"), "seen", "{control}");
+    wanted["mounts"].as_array_mut().unwrap().push(json!(["/dev/null", "/in/d", false]));
+    assert_eq!(drive(&wanted)["error"]["code"], "sandbox/setup");
+}
+
+/// Words of the command that are places lead there; others stay.
+#[test]
+fn places_in_the_command_are_found() {
+    let folder = harness::scratch("landlock-words");
+    std::fs::write(folder.join("data"), "seen\n").unwrap();
+    let mut wanted = described("true");
+    wanted["argv"] =
+        json!(["/bin/sh", "-c", "cat \"$1\" \"${2#--input=}\"; echo \"$3\"", "/in/d", "/in/d/data", "--input=/in/d/data", "a=/in/d"]);
+    wanted["mounts"].as_array_mut().unwrap().push(json!([harness::string(&folder), "/in/d", false]));
+    let untouched = drive(&wanted);
+    assert_ne!(text(&untouched, "stdout"), "seen\nseen\na=/in/d\n", "not asked for: {untouched}");
+    wanted["places_in_words"] = json!(true);
+    let outcome = drive(&wanted);
+    assert_eq!(text(&outcome, "stdout"), "seen\nseen\na=/in/d\n", "{outcome}");
+}
+
+/// Root's step is a user of its own: what that user cannot reach is shown as a copy, which it cannot change; a program is refused.
+#[test]
+fn what_is_closed_to_others_is_copied() {
+    if !harness::is_root() {
+        println!("skipped: only root's steps are other users");
+        return;
+    }
+    let closed = harness::scratch("landlock-closed");
+    std::fs::create_dir_all(closed.join("in/below")).unwrap();
+    std::fs::write(closed.join("in/below/data"), "seen\n").unwrap();
+    std::os::unix::fs::symlink("/etc/shadow", closed.join("in/link")).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let line = "cat $SEAWORTHY_INPUTS/d/below/data; cat $SEAWORTHY_INPUTS/d/link; echo x > $SEAWORTHY_INPUTS/d/below/data; \
+                chmod 777 $SEAWORTHY_INPUTS/d/below/data; rm $SEAWORTHY_INPUTS/d/below/data; echo end";
+    let mut wanted = described(line);
+    wanted["mounts"].as_array_mut().unwrap().push(json!([harness::string(&closed.join("in")), "/in/d", false]));
+    let outcome = drive(&wanted);
+    assert_eq!(text(&outcome, "stdout"), "seen\nend\n", "{outcome}");
+    assert_eq!(std::fs::read_to_string(closed.join("in/below/data")).unwrap(), "seen\n");
+    // a program at its own place: no copy can stand there
+    let program = closed.join("tool");
+    std::fs::copy("/bin/true", &program).unwrap();
+    let mut wanted = described("true");
+    wanted["mounts"].as_array_mut().unwrap().push(json!([harness::string(&program), harness::string(&program), true]));
+    let refused = drive(&wanted);
+    assert_eq!(refused["error"]["code"], "sandbox/unsupported", "{refused}");
+    assert!(refused["error"]["message"].to_string().contains("cannot reach the program"), "{refused}");
 }

@@ -61,6 +61,7 @@ fn a_program_without_init_main_is_refused() {
             log_bytes: 100,
             output_files: 1,
         },
+        places_in_words: false,
         capture: true,
     };
     let error = seaworthy_sandbox::run(spec, &Cancel::new()).unwrap_err();

@@ -50,7 +50,9 @@ pub(super) fn resource_entity(resource: &Resource) -> Result<Entity, EntityError
     let flag = RestrictedExpression::new_bool;
     match resource {
         Resource::Workflow { name } => entity("Workflow", name, vec![]),
-        Resource::Step { name, kind, sandboxed } => entity("Step", name, vec![("kind", text(kind)), ("sandboxed", flag(*sandboxed))]),
+        Resource::Step { name, kind, sandboxed, profile } => {
+            entity("Step", name, vec![("kind", text(kind)), ("sandboxed", flag(*sandboxed)), ("profile", text(profile))])
+        }
         Resource::Artifact { name, digest, declared, verified } => {
             entity("Artifact", name, vec![("declared", flag(*declared)), ("verified", flag(*verified)), ("stored", flag(digest.is_some()))])
         }

@@ -50,7 +50,11 @@ fn artifact(declared: bool, verified: bool) -> Resource {
 }
 
 fn body(sandboxed: bool) -> Resource {
-    Resource::Step { name: "wf/train".to_owned(), kind: "train".to_owned(), sandboxed }
+    body_under("strict", sandboxed)
+}
+
+fn body_under(profile: &str, sandboxed: bool) -> Resource {
+    Resource::Step { name: "wf/train".to_owned(), kind: "train".to_owned(), sandboxed, profile: profile.to_owned() }
 }
 
 /// The control: the request of each action that must be allowed in staging.
@@ -118,6 +122,25 @@ fn every_action_has_a_deny_and_its_control() {
         let (request, rule) = denied(action);
         let decision = authorizer.decide(&request);
         assert_eq!(rules(&decision), [rule], "{action:?}");
+    }
+}
+
+/// Without namespaces steps run in dev and staging alone; whatever is not known to have them, and any other environment, is refused.
+#[test]
+fn no_step_runs_without_namespaces_in_production() {
+    let authorizer = Authorizer::builtin().unwrap();
+    let decide =
+        |profile, environment| authorizer.decide(&ask(runner(environment), Action::RunStep, body_under(profile, true), environment));
+    for environment in ["prod", "production", "eu-prod"] {
+        for profile in ["landlock", "", "Strict", "provision-landlock"] {
+            assert_eq!(rules(&decide(profile, environment)), ["builtin/guard-profile"], "{profile} in {environment}");
+        }
+        for control in ["strict", "no-cgroup"] {
+            assert!(decide(control, environment).is_allow(), "{control} in {environment}");
+        }
+    }
+    for environment in ["dev", "staging"] {
+        assert!(decide("landlock", environment).is_allow(), "{environment}");
     }
 }
 
@@ -260,7 +283,10 @@ fn naive(request: &AuthorizationRequest) -> bool {
     match (kind, request.action, &request.resource) {
         (PrincipalKind::User, Action::RunWorkflow | Action::CancelRun, Resource::Workflow { .. })
         | (PrincipalKind::User, Action::UpdateLock, Resource::Pin { .. }) => true,
-        (PrincipalKind::Runner, Action::RunStep, Resource::Step { sandboxed, .. }) => dev || *sandboxed,
+        (PrincipalKind::Runner, Action::RunStep, Resource::Step { sandboxed, profile, .. }) => {
+            let has_namespaces = ["strict", "no-cgroup", "network", "gpu"].contains(&profile.as_str());
+            (dev || *sandboxed) && (has_namespaces || dev || place == "staging")
+        }
         (PrincipalKind::Runner, Action::EvaluateGate, Resource::Gate { pinned, .. }) => dev || *pinned,
         (PrincipalKind::Runner, Action::RegisterModel | Action::PromoteModel, Resource::Model { gated, .. }) => *gated,
         (PrincipalKind::Step, Action::ReadArtifact, Resource::Artifact { declared, verified, .. }) => *declared && *verified,
@@ -288,7 +314,7 @@ fn any_principal() -> impl Strategy<Value = Principal> {
 fn any_resource() -> impl Strategy<Value = Resource> {
     (0_u8..6, any::<bool>(), any::<bool>(), ".{0,12}").prop_map(|(which, a, b, name)| match which {
         0 => Resource::Workflow { name },
-        1 => Resource::Step { name, kind: "train".to_owned(), sandboxed: a },
+        1 => body_under(if b { "strict" } else { "landlock" }, a),
         2 => Resource::Artifact { name, digest: b.then(|| Digest::of(b"x")), declared: a, verified: b },
         3 => Resource::Gate { name, digest: Digest::of(b"x"), pinned: a },
         4 => Resource::Model { name, digest: Digest::of(b"x"), gated: a },

@@ -193,7 +193,8 @@ impl Draft {
 
     /// Starts a step attempt: authorized, then started.
     pub(crate) fn start(&mut self, step: &StepRunId, kind: &str) {
-        let resource = Resource::Step { name: format!("{}/{}", step.workflow, step.step), kind: kind.to_owned(), sandboxed: true };
+        let name = format!("{}/{}", step.workflow, step.step);
+        let resource = Resource::Step { name, kind: kind.to_owned(), sandboxed: true, profile: "strict".to_owned() };
         let decision = Decision::Allow { policies: vec!["builtin/run_step".to_owned()] };
         self.event(EventKind::AuthorizationDecided { step: Some(step.clone()), action: Action::RunStep, resource, decision });
         self.event(EventKind::StepStarted { step: step.clone() });

@@ -102,6 +102,7 @@ fn specify(settings: &Settings, arguments: &Isolated, writable: &[Writable]) -> 
         texts,
         outputs: writable.iter().map(|one| one.name.clone()).collect(),
         limits: limits_of(arguments)?,
+        places_in_words: true,
         capture: false,
     })
 }

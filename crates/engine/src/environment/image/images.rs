@@ -274,6 +274,7 @@ impl Image {
         // those are the product's to say
         env.retain(|key, _| !key.starts_with("SEAWORTHY_"));
         let workdir = if self.run.workdir.is_empty() { None } else { tree.resolved(&self.run.workdir) };
-        Ok(Setting { mounts, links, env, workdir, command: [self.run.entrypoint.as_slice(), &self.run.cmd].concat() })
+        let command = [self.run.entrypoint.as_slice(), &self.run.cmd].concat();
+        Ok(Setting { mounts, links, texts: Vec::new(), env, workdir, command })
     }
 }

@@ -38,6 +38,8 @@ struct Described {
     outputs: Vec<String>,
     #[serde(default)]
     limits: BTreeMap<String, u64>,
+    #[serde(default)]
+    places_in_words: bool,
     /// Run it so many times and report the last; for measurements.
     #[serde(default)]
     repeat: Option<u32>,
@@ -136,6 +138,7 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
             log_bytes: usize::try_from(limit("log_bytes", 64 << 10)).unwrap_or(0),
             output_files: usize::try_from(limit("output_files", 100)).unwrap_or(0),
         },
+        places_in_words: described.places_in_words,
         capture: true,
     };
     if let Some(path) = &described.replace_after_opening {

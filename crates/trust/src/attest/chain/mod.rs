@@ -9,6 +9,7 @@
 //! **Invariant:** any fault fails the report; nothing is skipped silently.
 
 mod bytes;
+mod confinement;
 mod declared;
 mod history;
 mod isolation;

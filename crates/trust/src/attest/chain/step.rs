@@ -17,6 +17,7 @@ use seaworthy_core::principal::runner_id;
 
 use super::Walker;
 use super::bytes::Depth;
+use super::confinement::Confinement;
 use super::declared::Declared;
 use super::history::{Commit, passes};
 use super::log::{Attested, Claim};
@@ -271,6 +272,12 @@ impl Walker<'_> {
             return self.fail(code, label, format!("{}: {why}", commit.step), Some(leaf), Some(pae));
         }
         let mut children: Vec<Evidence> = subject.iter().filter_map(|subject| self.same_names(subject)).collect();
+        if let Some(confinement) = Confinement::of(&claim.internal.sandbox) {
+            if let Some(why) = confinement.refused_in(self.trust.environment.as_str()) {
+                return self.fail("verify/unauthorized", label, format!("{}: {why}", commit.step), Some(leaf), Some(pae));
+            }
+            children.push(confinement.evidence());
+        }
         for dependency in &claim.dependencies {
             children.push(self.dependency(commit, dependency));
         }
