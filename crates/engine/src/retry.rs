@@ -21,6 +21,18 @@ pub(crate) fn wait_before_next(planned: &PlannedStep, error: &EngineError, faile
     retries.wait_s(error.retry?, failed).map(Duration::from_secs)
 }
 
+/// Whether an earlier process of this run tried as often as the step allows; the last end was recorded, the run's end was not. A step
+/// without `retries` says nothing of repeating it: whoever resumes its run wants it tried again.
+pub(crate) fn is_used_up(planned: &PlannedStep, failed: u32) -> bool {
+    planned.step.retries.as_ref().is_some_and(|retries| failed > retries.max)
+}
+
+/// The last allowed attempt failed before the run was interrupted.
+pub(crate) fn used_up(planned: &PlannedStep, failed: u32) -> EngineError {
+    let message = format!("`{}` failed {failed} times in this run, as often as its `retries` allow", planned.step.name);
+    EngineError::body("step/retries-used", message, "mend the program and run again: a new run tries anew")
+}
+
 /// Waits; false if the run was stopped meanwhile.
 pub(crate) fn wait(cancel: &Cancel, time: Duration) -> bool {
     let mut left = time;

@@ -127,6 +127,11 @@ fn attempt(run: &RunContext<'_>, planned: &PlannedStep) -> (StepState, Option<En
         Err(error) => return (StepState::Failed, Some(error), String::new()),
     };
     let mut failed = run.history.failed_attempts(&run.id, &planned.step.name);
+    if run.continued && retry::is_used_up(planned, failed) {
+        let error = retry::used_up(planned, failed);
+        run.tell_error(&id, StepState::Failed, &error);
+        return (StepState::Failed, Some(error), String::new());
+    }
     loop {
         let error = match step::execute(run, planned, &id) {
             Ok(end) => {

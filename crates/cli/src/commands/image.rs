@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use seaworthy_engine::environment::Places;
-use seaworthy_engine::environment::image::{Add, Image, ImageError, ImageTree, Images, RegistrySettings};
+use seaworthy_engine::environment::image::{Add, Image, ImageError, ImageTree, Images, Listed, RegistrySettings};
 use seaworthy_engine::workers::Pool;
 use serde_json::{Value, json};
 
@@ -18,7 +18,11 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> Result<u8, Failure>
     let images = Images::open(places, Arc::new(Pool::new())).map_err(|e| failure(&e))?;
     match command {
         Command::Add { source, name, tag, credentials } => {
-            let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };
+            let registry = RegistrySettings {
+                ca_file: settings.index.ca_file.clone(),
+                proxy: settings.index.proxy.clone(),
+                ..RegistrySettings::default()
+            };
             let add = Add {
                 name: name.as_deref(),
                 tag: tag.as_deref(),
@@ -31,11 +35,11 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> Result<u8, Failure>
             added(settings, &image, &tree);
         }
         Command::List => {
-            let all = images.list().map_err(|e| failure(&e))?;
+            let all = images.list();
             if settings.json {
-                render::json(&all.iter().map(|image| page(image, None)).collect::<Vec<_>>());
+                render::json(&all.iter().map(listed).collect::<Vec<_>>());
             } else {
-                all.iter().for_each(|image| render::line(&format!("{}  sha256:{}  {}", image.name, image.manifest, size(image))));
+                all.iter().for_each(|one| render::line(&listed_line(one)));
             }
         }
         Command::Show { name } => {
@@ -49,6 +53,20 @@ pub(crate) fn run(settings: &Settings, command: &Command) -> Result<u8, Failure>
         }
     }
     Ok(0)
+}
+
+fn listed(one: &Listed) -> Value {
+    match &one.image {
+        Ok(image) => page(image, None),
+        Err(error) => json!({"name": one.name, "broken": {"code": error.code(), "message": error.to_string(), "hint": error.hint()}}),
+    }
+}
+
+fn listed_line(one: &Listed) -> String {
+    match &one.image {
+        Ok(image) => format!("{}  sha256:{}  {}", image.name, image.manifest, size(image)),
+        Err(error) => format!("{}  broken[{}]: {error}", one.name, error.code()),
+    }
 }
 
 fn added(settings: &Settings, image: &Image, tree: &ImageTree) {

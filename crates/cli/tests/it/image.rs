@@ -245,3 +245,54 @@ fn any_command_runs_in_an_image_and_by_anybody() {
     let ordinary = crate::ordinary::by(&tiny, &binary, true, &command);
     assert_eq!((ordinary.code, ordinary.stdout.as_str()), (0, wanted), "{}", ordinary.stderr);
 }
+
+/// Opening a pipe waits for a writer: it is not opened so.
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let (tiny, _) = workspace();
+    let pipe = tiny.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let begun = std::time::Instant::now();
+    tiny.refused(&["image", "add", "./pipe", "--name", "pipe:1"], 3, "neither a layout folder nor a regular file");
+    tiny.refused(&["image", "add", "/dev/zero", "--name", "zero:1"], 3, "neither a layout folder nor a regular file");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+    // the control: the layout beside it is taken
+    tiny.ok(&["image", "add", "./image", "--name", "image:1"]);
+}
+
+/// What settings name lies below the workspace, or has a name: who has the workspace has all of it.
+#[test]
+fn a_path_in_settings_stays_below_the_workspace() {
+    let (tiny, _) = workspace();
+    image(&tiny.base().join("outside"), &[("app/entry", ENTRY)], &run());
+    std::os::unix::fs::symlink("../outside", tiny.join("led")).unwrap();
+    let absolute = tiny.base().join("outside").display().to_string();
+    let mut now = "./image".to_owned();
+    for path in ["../outside", absolute.as_str(), "./image/../../outside", "./led"] {
+        tiny.edit("seaworthy.yaml", &format!("{{oci: {now}}}"), &format!("{{oci: {path}}}"));
+        now = path.to_owned();
+        tiny.refused(&["lock"], 3, "image/reference");
+    }
+    // the control: each is an image, and one below is taken
+    tiny.ok(&["image", "add", "../outside", "--name", "outside:1"]);
+    tiny.edit("seaworthy.yaml", &format!("{{oci: {now}}}"), "{oci: ./image}");
+    tiny.ok(&["lock"]);
+}
+
+#[test]
+fn a_broken_image_does_not_hide_the_others() {
+    let (tiny, whole) = workspace();
+    let broken = image(&tiny.join("other"), &[("app/entry", &ENTRY.replace("FACTOR))", "FACTOR + 1))"))], &run());
+    tiny.ok(&["image", "add", "./image", "--name", "whole:1"]);
+    tiny.ok(&["image", "add", "./other", "--name", "broken:1"]);
+    let hex = broken.hex();
+    let blob = tiny.base().join("cache/images/store");
+    let found = std::process::Command::new("find").arg(&blob).args(["-name", &format!("*{}", hex.get(2..).unwrap())]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    fs::remove_file(found.lines().next().expect("its manifest is in the store")).unwrap();
+    let listed = tiny.ok(&["image", "list"]).stdout;
+    assert!(listed.contains(&format!("whole:1  sha256:{whole}")) && listed.contains("broken:1  broken[image/unknown]"), "{listed}");
+    let json: Value = serde_json::from_str(&tiny.ok(&["image", "list", "--json"]).stdout).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+    tiny.ok(&["image", "show", &format!("sha256:{whole}")]);
+}

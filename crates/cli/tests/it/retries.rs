@@ -125,3 +125,25 @@ fn a_killed_run_is_resumed_by_its_name_and_only_that_run() {
     assert_eq!(tiny.events_of("step.committed").iter().filter(|event| event["step"]["step"] == "ingest").count(), 1);
     tiny.refused(&["runs", "resume", &run], 3, "runs/ended");
 }
+
+/// Killed after the last allowed attempt failed and before the run ended: the body is not repeated once more.
+#[test]
+fn a_resumed_run_does_not_try_again_what_was_tried_as_often_as_allowed() {
+    let tiny = flaky("exit 75", "retries: {max: 1, backoff: 1s, on: [exit-75]}, ");
+    tiny.edit("seaworthy.yaml", "run: [sh, total.sh], inputs: [double/doubled]", "run: [sh, total.sh], inputs: [ingest/raw]");
+    tiny.write("src/total.sh", b"sleep 6; echo total > $SEAWORTHY_OUTPUTS/total/total.csv\n");
+    tiny.ok(&["lock", "--update", "settings", "code:src/"]);
+    let mut child = tiny.spawn(&["run", "workflow.yaml"]);
+    let end = Instant::now() + Duration::from_secs(60);
+    while ends(&tiny).len() < 2 {
+        assert!(Instant::now() < end, "the second attempt never ended");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((starts(&tiny), tiny.events_of("run.ended").len()), (2, 0), "killed between the attempt's end and the run's");
+    tiny.refused(&["runs", "resume", &crate::spine::run_id(&tiny)], 1, "step/retries-used");
+    assert_eq!(starts(&tiny), 2, "its body did not run again");
+    // the control: the other step, which was under way, did
+    assert!(tiny.events_of("step.committed").iter().any(|event| event["step"]["step"] == "total"));
+}

@@ -39,9 +39,13 @@ impl ImageRoot {
         settings: &EnvironmentSettings,
     ) -> Result<Self, EngineError> {
         let images = Images::open(settings.places(), settings.workers.clone()).map_err(|e| failed(&e))?;
-        let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };
+        let registry = RegistrySettings {
+            ca_file: settings.index.ca_file.clone(),
+            proxy: settings.index.proxy.clone(),
+            ..RegistrySettings::default()
+        };
         let add = Add { offline: settings.offline, pinned, registry: Some(&registry), ..Add::default() };
-        let image = images.resolve(reference, workspace_dir, add);
+        let image = images.resolve_in_workspace(reference, workspace_dir, add);
         let image = image.map_err(|e| failed(&e))?;
         let documents = images.documents(&image).map_err(|e| failed(&e))?;
         let artifact = keep(&documents, artifacts)?;

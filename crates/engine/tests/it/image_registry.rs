@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use seaworthy_core::digest::Digest;
 use seaworthy_engine::environment::Places;
-use seaworthy_engine::environment::image::{Add, Image, ImageError, Images};
+use seaworthy_engine::environment::image::{Add, Image, ImageError, Images, RegistrySettings};
 use serde_json::json;
 
 use crate::environment::Folder;
@@ -41,6 +41,8 @@ enum Mood {
     Short,
     /// Without end.
     Endless,
+    /// A byte now and then.
+    Dripping,
     /// A manifest that is a page.
     Page,
 }
@@ -166,9 +168,33 @@ impl Site {
                     stream.write_all(&[0; 65536])?;
                 }
             }
+            Mood::Dripping if blob.first() == Some(&0x1f) => {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+                for byte in blob {
+                    stream.write_all(&[*byte])?;
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+                Ok(())
+            }
             _ => send("200 OK", "", blob),
         }
     }
+}
+
+/// Each piece comes in time, all of them never would: the whole image has a deadline.
+#[test]
+fn who_sends_a_byte_now_and_then_is_given_up() {
+    let registry = Registry::serve(&recipe(), Mood::Dripping);
+    let folder = Folder::new("registry-dripping");
+    let settings = RegistrySettings { total_s: 2, ..RegistrySettings::default() };
+    let begun = std::time::Instant::now();
+    let error = pull(&folder, &format!("{}/team/app:1", registry.host), Add { registry: Some(&settings), ..Add::default() }).unwrap_err();
+    let took = begun.elapsed();
+    assert!(took.as_secs() >= 1 && took.as_secs() < 15, "{took:?}: {error}");
+    // the control: a registry that sends it at once has time enough
+    let open = Registry::serve(&recipe(), Mood::Open);
+    pull(&Folder::new("registry-quick"), &format!("{}/team/app:1", open.host), Add { registry: Some(&settings), ..Add::default() })
+        .unwrap();
 }
 
 fn recipe() -> Recipe {

@@ -129,7 +129,8 @@ fn of_image(settings: &Settings, reference: &str) -> Result<Root, Failure> {
     let failed = |e: ImageError| refused(e.code(), e.to_string(), e.hint());
     let images =
         Images::open(Places { cache_dir: &settings.cache_dir, state_dir: &settings.state_dir }, Arc::new(Pool::new())).map_err(failed)?;
-    let registry = RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone() };
+    let registry =
+        RegistrySettings { ca_file: settings.index.ca_file.clone(), proxy: settings.index.proxy.clone(), ..RegistrySettings::default() };
     let add = Add { registry: Some(&registry), ..Add::default() };
     let image = images.resolve(reference, Path::new("."), add).map_err(failed)?;
     let tree = images.tree(&image).map_err(failed)?;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use seaworthy_core::digest::{Digest, Hasher};
 use seaworthy_core::json_strict;
 use seaworthy_core::limits::{IMAGE_DOCUMENT_BYTES_MAX, IMAGE_LAYER_BYTES_MAX, IMAGE_LAYERS_MAX};
@@ -52,9 +53,20 @@ struct Saved {
     layers: Vec<String>,
 }
 
+/// A plain file: opening a pipe would wait for somebody to write into it, and devices have no end.
+fn open_regular(path: &Path) -> Result<File, ImageError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::empty()).map_err(ImageError::os("open", path))?;
+    let stat = fstat(&file).map_err(ImageError::os("examine", path))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        return Ok(file.into());
+    }
+    Err(ImageError::document(format!("`{}`", path.display()), "it is neither a layout folder nor a regular file"))
+}
+
 impl ArchiveSource {
     pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
-        let mut file = File::open(path).map_err(ImageError::io("open", path))?;
+        let mut file = open_regular(path)?;
         let mut head = Vec::new();
         (&mut file).take(4).read_to_end(&mut head).map_err(ImageError::io("read", path))?;
         let what = format!("`{}`", path.display());

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use seaworthy_core::digest::Digest;
@@ -51,6 +51,15 @@ pub struct Image {
     /// How it wants to be run.
     pub run: ImageConfig,
     promised: Vec<Layer>,
+}
+
+/// A name, and what became of it.
+#[derive(Debug)]
+pub struct Listed {
+    /// What this user calls it.
+    pub name: String,
+    /// The image, or what is wrong with it.
+    pub image: Result<Image, ImageError>,
 }
 
 /// What `image add` is to do.
@@ -158,6 +167,23 @@ impl Images {
         }
     }
 
+    /// The same for settings of a workspace: a path leads to something below it, so that who has the workspace has what it names.
+    pub fn resolve_in_workspace(&self, reference: &str, workspace: &Path, add: Add<'_>) -> Result<Image, ImageError> {
+        if let Reference::Path(path) = Reference::parse(reference)? {
+            let refuse = |reason: &str| ImageError::Reference { text: reference.escape_debug().to_string(), reason: reason.to_owned() };
+            if !path.components().all(|part| matches!(part, Component::CurDir | Component::Normal(_))) {
+                return Err(refuse(
+                    "in settings a path lies below the workspace: no absolute one, no `..` (`image add` gives others a name)",
+                ));
+            }
+            let real = |path: &Path| path.canonicalize().map_err(ImageError::io("find", path));
+            if !real(&workspace.join(&path))?.starts_with(real(workspace)?) {
+                return Err(refuse("a link leads it out of the workspace (`image add` gives what lies elsewhere a name)"));
+            }
+        }
+        self.resolve(reference, workspace, add)
+    }
+
     fn keep(&self, source: &mut dyn Source, layer: &Descriptor, number: usize) -> Result<(), ImageError> {
         let what = format!("layer {number}");
         if self.store.contains(&layer.digest) {
@@ -192,22 +218,22 @@ impl Images {
         self.names().join(format!("{}.json", Digest::of(name.as_bytes()).hex()))
     }
 
-    /// All of them, sorted by name.
-    pub fn list(&self) -> Result<Vec<Image>, ImageError> {
-        let mut found = BTreeMap::new();
-        for entry in fs::read_dir(self.names()).into_iter().flatten().flatten() {
-            if let Some(named) = named(&entry.path()) {
-                found.insert(named.name.clone(), named);
-            }
-        }
-        found.into_values().map(|named| self.image(named)).collect()
+    /// All of them, sorted by name; one that is broken says why, and does not hide the others.
+    pub fn list(&self) -> Vec<Listed> {
+        self.known().into_values().map(|named| Listed { name: named.name.clone(), image: self.image(named) }).collect()
+    }
+
+    fn known(&self) -> BTreeMap<String, Named> {
+        let entries = fs::read_dir(self.names()).into_iter().flatten().flatten();
+        entries.filter_map(|entry| named(&entry.path())).map(|named| (named.name.clone(), named)).collect()
     }
 
     /// The image of that name, or with that manifest digest (`sha256:…`).
     pub fn find(&self, name: &str) -> Result<Image, ImageError> {
         let unknown = || ImageError::Unknown { name: name.to_owned() };
         if let Some(digest) = document::digest(name) {
-            return self.list()?.into_iter().find(|image| image.manifest == digest).ok_or_else(unknown);
+            let named = self.known().into_values().find(|named| named.manifest == digest).ok_or_else(unknown)?;
+            return self.image(named);
         }
         let named = named(&self.name_place(name)).filter(|named| named.name == name).ok_or_else(unknown)?;
         self.image(named)

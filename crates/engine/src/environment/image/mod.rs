@@ -27,7 +27,7 @@ mod tests;
 
 pub use document::ImageConfig;
 pub use error::ImageError;
-pub use images::{Add, Image, Images};
+pub use images::{Add, Image, Images, Listed};
 pub use kept::ImageTree;
 pub(crate) use layer::take_apart;
 pub use registry::RegistrySettings;

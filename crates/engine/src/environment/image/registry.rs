@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seaworthy_core::digest::Digest;
 use seaworthy_core::json_strict;
@@ -29,6 +29,8 @@ const REDIRECTIONS_MAX: usize = 5;
 const CONNECT: Duration = Duration::from_secs(20);
 /// Until the first byte of an answer, and between two pieces of it.
 const SILENCE: Duration = Duration::from_secs(60);
+/// Until all of an image is here: who sends a byte now and then ends here too.
+const TOTAL: Duration = Duration::from_secs(2 * 3600);
 const TOKEN_BYTES_MAX: u64 = 1024 * 1024;
 /// Where systems keep the certificates that they believe.
 const SYSTEM_CERTIFICATES: [&str; 3] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
@@ -40,6 +42,8 @@ pub struct RegistrySettings {
     pub ca_file: Option<PathBuf>,
     /// `http://host:port`; never for registries on this machine.
     pub proxy: Option<String>,
+    /// Seconds until all of an image must be here; two hours if 0.
+    pub total_s: u64,
 }
 
 /// One image of a registry.
@@ -47,6 +51,8 @@ pub(super) struct Registry {
     remote: Remote,
     agent: Agent,
     credential: Option<Credential>,
+    /// When the last byte is to be here.
+    deadline: Instant,
     /// The header that the registry wanted, once it asked.
     authorization: Option<String>,
     manifest: Option<(Digest, Vec<u8>)>,
@@ -87,7 +93,9 @@ impl Registry {
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
             .build();
-        Ok(Self { remote: remote.clone(), agent: config.new_agent(), credential, authorization: None, manifest: None })
+        let total = if settings.total_s == 0 { TOTAL } else { Duration::from_secs(settings.total_s) };
+        let deadline = Instant::now().checked_add(total).ok_or_else(|| refused("has a deadline that no clock holds".to_owned()))?;
+        Ok(Self { remote: remote.clone(), agent: config.new_agent(), credential, deadline, authorization: None, manifest: None })
     }
 
     fn scheme(&self) -> &'static str {
@@ -96,6 +104,12 @@ impl Registry {
 
     fn fault(&self, reason: impl Into<String>) -> ImageError {
         ImageError::Registry { registry: self.remote.registry.clone(), reason: reason.into() }
+    }
+
+    /// What is left of the time for all of the image.
+    fn left(&self) -> Result<Duration, ImageError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(self.fault("took too long to send the image")) } else { Ok(left) }
     }
 
     /// Asks for `path` below the repository; authenticates if the registry wants that.
@@ -124,7 +138,8 @@ impl Registry {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTIONS_MAX {
             let own = origin(&url) == Some((self.scheme(), self.remote.registry.as_str()));
-            let mut request = self.agent.get(&url).header(header::ACCEPT, accept);
+            let request = self.agent.get(&url).config().timeout_global(Some(self.left()?)).build();
+            let mut request = request.header(header::ACCEPT, accept);
             if let Some(authorization) = self.authorization.as_ref().filter(|_| own) {
                 request = request.header(header::AUTHORIZATION, authorization);
             }
@@ -171,7 +186,7 @@ impl Registry {
         let realm = realm.ok_or_else(|| self.fault("names no place of its tokens, or one without HTTPS"))?;
         // what is asked for is ours to say, not the registry's
         let scope = format!("repository:{}:pull", self.remote.repository);
-        let mut request = self.agent.get(realm).query("scope", &scope);
+        let mut request = self.agent.get(realm).config().timeout_global(Some(self.left()?)).build().query("scope", &scope);
         if let Some(service) = challenge.parameters.get("service") {
             request = request.query("service", service);
         }
