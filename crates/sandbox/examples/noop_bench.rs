@@ -87,6 +87,7 @@ fn ours(profile: Profile, mounts: Vec<Mount>) {
             log_bytes: 64 << 10,
             output_files: 100,
         },
+        devices: Vec::new(),
         places_in_words: false,
         capture: true,
     };

@@ -28,7 +28,7 @@ pub(crate) fn confine(order: &Order, sources: &[OwnedFd]) -> Result<(), (&'stati
     limit(order).map_err(at("resource limits"))?;
     rustix::process::chdir(order.workdir.as_str()).map_err(|error| ("working folder", error.into()))?;
     match &order.view {
-        None => landlock::restrict_to_root(),
+        None => landlock::restrict_to_root(&order.devices),
         Some(view) => landlock::restrict_to_view(order, Path::new(view), sources),
     }
     .map_err(at("landlock"))?;

@@ -14,6 +14,7 @@ use landlock::{
 };
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 
+use crate::device::Device;
 use crate::profile::Network;
 use crate::wire::{Order, Shape};
 
@@ -57,7 +58,7 @@ pub(crate) fn restrict_to_nothing() -> io::Result<()> {
 }
 
 /// Restricts this thread: read and execute everywhere (in the private root), write in the three writable places.
-pub(crate) fn restrict_to_root() -> io::Result<()> {
+pub(crate) fn restrict_to_root(devices: &[Device]) -> io::Result<()> {
     let abi = NEWEST;
     let write: BitFlags<AccessFs> =
         AccessFs::from_all(abi) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute | AccessFs::IoctlDev);
@@ -74,6 +75,10 @@ pub(crate) fn restrict_to_root() -> io::Result<()> {
         ("/dev/full", device),
     ] {
         ruleset = ruleset.add_rule(rule(path, access)?).map_err(io::Error::other)?;
+    }
+    for declared in devices {
+        let place = format!("/dev/{}", declared.name);
+        ruleset = ruleset.add_rule(rule(&place, device | AccessFs::IoctlDev)?).map_err(io::Error::other)?;
     }
     enforce(ruleset)
 }

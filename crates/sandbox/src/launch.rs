@@ -206,6 +206,7 @@ fn write_order(
         mounts: listed,
         links: spec.links.clone(),
         texts: spec.texts.clone(),
+        devices: spec.devices.clone(),
         outputs: spec.outputs.clone(),
         output_files: spec.limits.output_files,
         disk_bytes: spec.limits.disk_bytes,
@@ -463,6 +464,7 @@ fn enforced(spec: &Spec, host: HostId, tree: &Tree, ready: Option<Ready>) -> Res
         gid_map: Some((if layers.namespaces { ID_INSIDE } else { host.gid }, host.gid)),
         network: network.to_owned(),
         kernel: preflight::kernel(),
+        devices: spec.devices.iter().map(crate::Device::shown).collect(),
         gaps: gaps(spec.profile, host, bounded),
         not_stopped,
     })

@@ -21,6 +21,8 @@ mod collect;
 #[cfg(target_os = "linux")]
 mod confine;
 #[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
 mod drain;
 #[cfg(target_os = "linux")]
 mod elf;
@@ -63,6 +65,8 @@ mod zygote;
 
 #[cfg(target_os = "linux")]
 pub use closure::{ClosureError, ClosureFile, host_closure, interpreter_closure};
+#[cfg(target_os = "linux")]
+pub use device::Device;
 pub use error::{CollectError, Missing, SandboxError, Unsupported};
 pub use explain::Layer;
 #[cfg(target_os = "linux")]
@@ -75,4 +79,4 @@ pub use profile::Profile;
 pub use report::{CapturedStream, CgroupReport, CollectedFile, CollectedOutput, Enforced, Exit, Outcome, Usage};
 pub use spec::{Cancel, Limits, Mount, Spec};
 #[cfg(target_os = "linux")]
-pub use system::{SYSTEM_PATH, SystemView, system_view};
+pub use system::{SYSTEM_PATH, SystemView, driver_libraries, system_view};

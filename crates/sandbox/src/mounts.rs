@@ -3,7 +3,8 @@
 //! In: an order and the descriptors of its mounts, inside new mount and pid namespaces. Out: the process stands in the new
 //! root; the folder `/out` as a descriptor for the launcher.
 //!
-//! **Invariant:** nothing of the host is reachable by path but the mounts of the order, all read-only, and five devices.
+//! **Invariant:** nothing of the host is reachable by path but the mounts of the order, all read-only, five devices, and those that the order
+//! declares.
 //! **Invariant:** writable are `/out/<name>`, `/tmp` and `/dev/shm`; all bounded in size, none may hold programs.
 
 use std::fs;
@@ -17,6 +18,7 @@ use rustix::mount::{
     fsopen, move_mount, open_tree, unmount,
 };
 
+use crate::device::Device;
 use crate::syscall;
 use crate::wire::{Order, OrderMount, Shape};
 
@@ -68,6 +70,9 @@ pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>) -> Staged<OwnedFd
     root.place_mounts(order, &trees)?;
     root.place_proc().map_err(stage("mounting /proc"))?;
     root.place_devices().map_err(stage("making /dev"))?;
+    for device in &order.devices {
+        root.place_device(device).map_err(stage(format!("device `{}`", device.name)))?;
+    }
     let out = root.place_writable(order).map_err(stage("making /out and /tmp"))?;
     for (link, target) in &order.links {
         root.link(link, target).map_err(stage(format!("link `{link}`")))?;
@@ -166,6 +171,18 @@ impl Root {
             rustix::fs::symlinkat(target, &folder, name)?;
         }
         Ok(())
+    }
+
+    /// A node of the host's, at the same place; its mode and owner stay, so that who may not open it there may not here.
+    fn place_device(&self, device: &Device) -> io::Result<()> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+        let place = format!("/dev/{}", device.name);
+        let tree = open_tree(CWD, &place, flags)?;
+        if !device.is(&rustix::fs::fstat(&tree)?) {
+            return Err(io::Error::other(format!("`{place}` is no longer the device that was declared")));
+        }
+        syscall::mount_setattr(tree.as_fd(), RDONLY | NOSUID | NOEXEC, false)?;
+        attach(tree.as_fd(), self.file(&place)?.as_fd())
     }
 
     fn place_writable(&self, order: &Order) -> io::Result<OwnedFd> {

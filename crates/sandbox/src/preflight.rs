@@ -76,11 +76,11 @@ pub(crate) fn is_built(profile: Profile) -> Result<(), Unsupported> {
         Profile::Strict
         | Profile::NoCgroup
         | Profile::Landlock
+        | Profile::Gpu
         | Profile::Provision
         | Profile::ProvisionNoCgroup
         | Profile::ProvisionLandlock => return Ok(()),
         Profile::Network => ("a way out to declared hosts is not built yet", "use `--profile strict`, which has no network"),
-        Profile::Gpu => ("declared devices are not built yet", "use `--profile strict`"),
     };
     Err(Unsupported::one(profile, what, hint))
 }

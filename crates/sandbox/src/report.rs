@@ -98,6 +98,9 @@ pub struct Enforced {
     pub network: String,
     /// Kernel release.
     pub kernel: String,
+    /// Devices of the host that were shown: names and numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// What this run could not stop.
     pub gaps: Vec<String>,
     /// Numbers of the attacks ([`crate::threats::THREATS`]) it could not stop. Reports of earlier releases lack them.

@@ -70,6 +70,9 @@ pub struct Spec {
     pub links: Vec<(String, String)>,
     /// Small read-only files of the private root: place, content.
     pub texts: Vec<(String, String)>,
+    /// Device nodes of the host, shown at their places in `/dev`.
+    #[cfg(target_os = "linux")]
+    pub devices: Vec<crate::Device>,
     /// Names; each is a writable folder `/out/<name>`.
     pub outputs: Vec<String>,
     /// Bounds.
@@ -121,6 +124,8 @@ impl Spec {
         if bytes > TEXT_BYTES_MAX {
             return refuse(format!("{bytes} bytes of small files, at most {TEXT_BYTES_MAX}"));
         }
+        #[cfg(target_os = "linux")]
+        self.check_devices()?;
         for (index, name) in self.outputs.iter().enumerate() {
             if !is_output_name(name) {
                 return refuse(format!("`{}` cannot name an output", name.escape_debug()));
@@ -130,6 +135,25 @@ impl Spec {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Spec {
+    fn check_devices(&self) -> Result<(), SandboxError> {
+        let refuse = |what: String| Err(SandboxError::Spec { what });
+        if !self.devices.is_empty() && !self.profile.layers().devices {
+            return refuse(format!("profile `{}` shows no devices; `gpu` does", self.profile));
+        }
+        if self.devices.len() > crate::device::DEVICES_MAX {
+            return refuse(format!("{} devices, at most {}", self.devices.len(), crate::device::DEVICES_MAX));
+        }
+        let mut names: Vec<&str> = self.devices.iter().map(|device| device.name.as_str()).collect();
+        names.sort_unstable();
+        match names.windows(2).find(|pair| pair.first() == pair.last()) {
+            Some(pair) => refuse(format!("device `{}` is declared twice", pair.first().unwrap_or(&""))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -45,9 +45,52 @@ pub fn system_view() -> SystemView {
     view
 }
 
+/// Where drivers put their libraries.
+const LIBRARY_FOLDERS: [&str; 4] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib/wsl/lib"];
+/// How the names of accelerators' drivers begin: the half of a driver that has to fit the kernel's.
+const DRIVERS: [&str; 7] =
+    ["libcuda.so", "libcudadebugger.so", "libnvidia-", "libnvcuvid.so", "libnvoptix.so", "libnvidia.so", "libdxcore.so"];
+/// Libraries at most.
+const DRIVERS_MAX: usize = 256;
+
+/// The drivers' libraries of this machine: name, and the file itself.
+pub fn driver_libraries() -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = LIBRARY_FOLDERS.iter().flat_map(|folder| drivers_in(Path::new(folder))).collect();
+    found.sort();
+    found.dedup_by(|one, other| one.0 == other.0);
+    found.truncate(DRIVERS_MAX);
+    found
+}
+
+fn drivers_in(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let real = fs::canonicalize(entry.path()).ok().filter(|real| real.is_file())?;
+            let is_driver = name.contains(".so") && DRIVERS.iter().any(|start| name.starts_with(start));
+            is_driver.then_some((name, real))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_drivers_are_libraries_of_drivers() {
+        let folder = std::env::temp_dir().join(format!("seaworthy-drivers-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["libcuda.so.570.1", "libnvidia-ml.so.1", "libc.so.6", "libnvidia-notes.txt", "libcudart.so.12"] {
+            fs::File::options().write(true).create(true).truncate(true).open(folder.join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("libcuda.so.570.1", folder.join("libcuda.so.1")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.join("libcuda.so")).unwrap();
+        let mut names: Vec<String> = drivers_in(&folder).into_iter().map(|(name, _)| name).collect();
+        names.sort();
+        assert_eq!(names, ["libcuda.so.1", "libcuda.so.570.1", "libnvidia-ml.so.1"]);
+    }
 
     #[test]
     fn a_shell_is_in_view() {

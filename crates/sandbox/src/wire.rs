@@ -51,6 +51,7 @@ pub(crate) struct Order {
     pub(crate) mounts: Vec<OrderMount>,
     pub(crate) links: Vec<(String, String)>,
     pub(crate) texts: Vec<(String, String)>,
+    pub(crate) devices: Vec<crate::Device>,
     pub(crate) outputs: Vec<String>,
     pub(crate) output_files: usize,
     pub(crate) disk_bytes: u64,

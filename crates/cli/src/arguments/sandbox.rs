@@ -30,7 +30,7 @@ pub(crate) enum Sandbox {
 
 #[derive(Args, Debug)]
 pub(crate) struct Isolated {
-    /// How tightly: strict, or no-cgroup (see `sandbox explain`)
+    /// How tightly: strict, no-cgroup, landlock, or gpu for devices (see `sandbox explain`)
     #[arg(long, value_name = "NAME", default_value = "strict")]
     pub(crate) profile: String,
     /// Show a file or folder of the host, read-only; below /in nothing can be executed; without a place: /in/<its name>
@@ -39,6 +39,9 @@ pub(crate) struct Isolated {
     /// A writable folder, empty at first; the plain files in it are copied to HOST when the command has ended
     #[arg(long, value_name = "HOST:/out/NAME")]
     pub(crate) rw: Vec<String>,
+    /// A device of the host, an accelerator's node below /dev, with `--profile gpu`: it is shown at the same place
+    #[arg(long, value_name = "/dev/NAME")]
+    pub(crate) device: Vec<String>,
     /// A host that the command may reach (not in this release)
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) egress: Vec<String>,

@@ -286,7 +286,7 @@ fn a_broken_image_does_not_hide_the_others() {
     tiny.ok(&["image", "add", "./image", "--name", "whole:1"]);
     tiny.ok(&["image", "add", "./other", "--name", "broken:1"]);
     let hex = broken.hex();
-    let blob = tiny.base().join("cache/images/store");
+    let blob = tiny.base().join("cache/seaworthy/images/store");
     let found = std::process::Command::new("find").arg(&blob).args(["-name", &format!("*{}", hex.get(2..).unwrap())]).output().unwrap();
     let found = String::from_utf8(found.stdout).unwrap();
     fs::remove_file(found.lines().next().expect("its manifest is in the store")).unwrap();

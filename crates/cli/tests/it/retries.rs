@@ -132,7 +132,7 @@ fn a_resumed_run_does_not_try_again_what_was_tried_as_often_as_allowed() {
     let tiny = flaky("exit 75", "retries: {max: 1, backoff: 1s, on: [exit-75]}, ");
     tiny.edit("seaworthy.yaml", "run: [sh, total.sh], inputs: [double/doubled]", "run: [sh, total.sh], inputs: [ingest/raw]");
     tiny.write("src/total.sh", b"sleep 6; echo total > $SEAWORTHY_OUTPUTS/total/total.csv\n");
-    tiny.ok(&["lock", "--update", "settings", "code:src/"]);
+    tiny.ok(&["lock", "--update", "settings", "--update", "code:src/"]);
     let mut child = tiny.spawn(&["run", "workflow.yaml"]);
     let end = Instant::now() + Duration::from_secs(60);
     while ends(&tiny).len() < 2 {

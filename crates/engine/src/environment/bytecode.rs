@@ -97,6 +97,7 @@ impl Bytecode {
             texts,
             outputs: vec![OUTPUT.to_owned()],
             limits: limits(),
+            devices: Vec::new(),
             places_in_words: true,
             capture: true,
         })

@@ -304,6 +304,7 @@ fn spec(with: &Provision<'_>, lock: &LockFolder) -> Result<Spec, EnvironmentErro
             log_bytes: 256 * 1024,
             output_files: WHEELS_MAX,
         },
+        devices: Vec::new(),
         places_in_words: true,
         capture: true,
     })

@@ -94,6 +94,7 @@ fn specify(context: &BodyContext<'_>, planned: &PlannedStep, scratch: &Scratch<'
         texts: std::iter::once((PARAMS.to_owned(), params_of(step)?)).chain(setting.texts).collect(),
         outputs: step.outputs.keys().map(ToString::to_string).collect(),
         limits: limits_of(step),
+        devices: Vec::new(),
         places_in_words: true,
         capture: step.logging,
     })

@@ -129,6 +129,7 @@ pub(crate) fn run(setting: Setting, argv: &[&str]) -> Outcome {
         texts: Vec::new(),
         outputs: Vec::new(),
         limits,
+        devices: Vec::new(),
         places_in_words: true,
         capture: true,
     };
@@ -265,6 +266,7 @@ fn example_step(environment: &Environment, script: &str, input: (&str, &Path), o
         texts: Vec::new(),
         outputs,
         limits,
+        devices: Vec::new(),
         places_in_words: true,
         capture: true,
     };

@@ -98,6 +98,7 @@ fn specify(wanted: &Wanted) -> Result<Spec, SandboxError> {
             log_bytes: wanted.log_bytes,
             output_files: 100,
         },
+        devices: Vec::new(),
         places_in_words: false,
         capture: true,
     })

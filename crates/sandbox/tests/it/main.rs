@@ -15,6 +15,7 @@
 
 mod battery;
 mod closures;
+mod devices;
 mod ends;
 mod harness;
 mod landlock;

@@ -61,6 +61,7 @@ fn a_program_without_init_main_is_refused() {
             log_bytes: 100,
             output_files: 1,
         },
+        devices: Vec::new(),
         places_in_words: false,
         capture: true,
     };

@@ -15,13 +15,18 @@ use seaworthy_core::workflow::units;
 use seaworthy_engine::environment::Places;
 use seaworthy_engine::environment::image::{Add, ImageError, Images, RegistrySettings};
 use seaworthy_engine::workers::Pool;
-use seaworthy_sandbox::{Cancel, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, system_view};
+use seaworthy_sandbox::{
+    Cancel, Device, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, driver_libraries, system_view,
+};
 
 use super::{NOT_SET_UP, outputs};
 use crate::arguments::Isolated;
 use crate::failure::Failure;
 use crate::render;
 use crate::settings::Settings;
+
+/// Where a command in an image finds the host's driver libraries.
+const DRIVERS: &str = "/drivers";
 
 /// A folder of the host that takes what the command leaves in `/out/<name>`.
 struct Writable {
@@ -71,10 +76,19 @@ fn refuse_what_is_to_come(arguments: &Isolated) -> Result<(), Failure> {
 
 fn specify(settings: &Settings, arguments: &Isolated, writable: &[Writable]) -> Result<Spec, Failure> {
     let profile = profile(&arguments.profile)?;
-    let Root { mut mounts, links, texts, env, workdir } = match &arguments.image {
+    let Root { mut mounts, links, texts, mut env, workdir } = match &arguments.image {
         Some(reference) => of_image(settings, reference)?,
         None => of_system()?,
     };
+    if profile.layers().devices && arguments.image.is_some() {
+        // an image brings the programs, not the half of a driver that has to fit this kernel
+        for (name, path) in driver_libraries() {
+            mounts.push(mount(&path, format!("{DRIVERS}/{name}"), true)?);
+        }
+        env.entry("LD_LIBRARY_PATH".to_owned())
+            .and_modify(|path| *path = format!("{DRIVERS}:{path}"))
+            .or_insert_with(|| DRIVERS.to_owned());
+    }
     for text in &arguments.ro {
         let (host, place) = shown(text)?;
         // what lies in /in is data
@@ -102,6 +116,7 @@ fn specify(settings: &Settings, arguments: &Isolated, writable: &[Writable]) -> 
         texts,
         outputs: writable.iter().map(|one| one.name.clone()).collect(),
         limits: limits_of(arguments)?,
+        devices: arguments.device.iter().map(|path| Device::open(path)).collect::<Result<_, _>>().map_err(|e| not_run(&e))?,
         places_in_words: true,
         capture: false,
     })
@@ -143,7 +158,10 @@ fn of_image(settings: &Settings, reference: &str) -> Result<Root, Failure> {
 fn profile(name: &str) -> Result<Profile, Failure> {
     let known = name.parse().ok().filter(|profile: &Profile| profile.is_for_steps());
     known.ok_or_else(|| {
-        unusable(format!("there is no profile `{name}` for commands"), "strict or no-cgroup; `seaworthy sandbox explain` tells of all")
+        unusable(
+            format!("there is no profile `{name}` for commands"),
+            "strict, no-cgroup, landlock or gpu; `seaworthy sandbox explain` tells of all",
+        )
     })
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use seaworthy_sandbox::{Cancel, ClosureError, Limits, Mount, Outcome, Profile, SandboxError, Spec};
+use seaworthy_sandbox::{Cancel, ClosureError, Device, Limits, Mount, Outcome, Profile, SandboxError, Spec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -38,6 +38,8 @@ struct Described {
     outputs: Vec<String>,
     #[serde(default)]
     limits: BTreeMap<String, u64>,
+    #[serde(default)]
+    devices: Vec<String>,
     #[serde(default)]
     places_in_words: bool,
     /// Run it so many times and report the last; for measurements.
@@ -138,6 +140,7 @@ fn run(described: &Described) -> Result<Outcome, SandboxError> {
             log_bytes: usize::try_from(limit("log_bytes", 64 << 10)).unwrap_or(0),
             output_files: usize::try_from(limit("output_files", 100)).unwrap_or(0),
         },
+        devices: described.devices.iter().map(|path| Device::open(path)).collect::<Result<_, _>>()?,
         places_in_words: described.places_in_words,
         capture: true,
     };
