@@ -264,6 +264,7 @@ fn outcome(exit: Exit, outputs: Result<Vec<CollectedOutput>, seaworthy_sandbox::
         network: "none".to_owned(),
         kernel: "simulated".to_owned(),
         gaps: vec!["nothing was run".to_owned()],
+        devices: Vec::new(),
         not_stopped: Vec::new(),
     };
     let said = CapturedStream { bytes: b"played\n".to_vec(), total: 7, truncated: false };
