@@ -61,6 +61,8 @@ fn run_true() -> Exit {
             log_bytes: 1 << 10,
             output_files: 10,
         },
+        devices: Vec::new(),
+        places_in_words: false,
         capture: true,
     };
     seaworthy_sandbox::run(spec, &Cancel::new()).unwrap().exit
