@@ -42,7 +42,12 @@ impl Host {
     /// As a new process would find it.
     fn files(&self) -> Result<HostFiles, EnvironmentError> {
         let (cache_dir, state_dir) = (self.folder.0.join("cache"), self.folder.0.join("state"));
-        HostFiles::plain(&self.closure, self.manifest.clone(), Profile::Strict, Places { cache_dir: &cache_dir, state_dir: &state_dir })
+        HostFiles::plain(
+            &self.closure,
+            self.manifest.clone(),
+            seaworthy_sandbox::Profile::Strict,
+            Places { cache_dir: &cache_dir, state_dir: &state_dir },
+        )
     }
 
     fn tree(&self, files: &HostFiles) -> PathBuf {
