@@ -19,6 +19,7 @@ mod peers;
 mod plan;
 mod signer;
 mod verify;
+mod workers;
 mod workspace;
 
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ const GROUPS: &[(&str, bool, Group)] = &[
     ("verify", true, verify::measure),
     ("signer", true, signer::measure),
     ("image", true, image::measure),
+    ("workers", true, workers::measure),
     ("crashes", true, crashes::measure),
     ("fan", false, fan::measure),
     ("overhead", false, overhead::measure),

@@ -101,7 +101,7 @@ pub const WORKER_CPU_S_MAX: u64 = 3_600;
 /// Bytes of one request to a worker: the names of a dataset's files and a schema.
 pub const WORKER_REQUEST_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a worker's answer.
-pub const WORKER_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const WORKER_ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of one part of a file that a worker unpacks.
 pub const WORKER_PART_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Descriptors of one request to a worker.

@@ -182,7 +182,8 @@ pub trait ByteSource {
 pub struct Job<'a> {
     /// What to do.
     pub request: &'a worker::Request,
-    /// The files, in the order in which the request names them: open for reading alone, verified, used for nothing else.
+    /// The files, in the order in which the request names them: open for reading alone, verified. Whoever has them too reads by
+    /// position: a worker may move their place.
     pub files: &'a [std::os::fd::BorrowedFd<'a>],
     /// Until its answer must be there.
     pub time_max: std::time::Duration,

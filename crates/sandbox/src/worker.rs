@@ -57,8 +57,13 @@ impl WorkerProcess {
             match Self::start_in(NAMESPACE_FLAGS) {
                 Ok(worker) => return Ok(worker),
                 Err(StartFault::Other(error)) => return Err(error),
-                // this machine gives none to this user, now or later: what the other layers keep, they keep
-                Err(StartFault::Clone(_)) => WITHOUT.store(true, Ordering::Relaxed),
+                Err(StartFault::Clone(error)) => match error.raw_os_error() {
+                    // this machine gives none to this user, now or later: what the other layers keep, they keep
+                    Some(libc::EPERM | libc::EACCES | libc::EINVAL | libc::ENOSYS) => WITHOUT.store(true, Ordering::Relaxed),
+                    // as many as there may be at once, or none at all
+                    Some(libc::ENOSPC | libc::EUSERS) => {}
+                    _ => return Err(SandboxError::setup("starting a worker")(error)),
+                },
             }
         }
         Self::start_in(0).map_err(|fault| match fault {

@@ -61,7 +61,7 @@ fn act(desk: &mut Desk, wish: &str, files: &[File]) -> io::Result<()> {
         "garbage" => desk.socket().write_all(&[0x5a; 4096]),
         "long" => desk.socket().write_all(&frame(b'a', 1 << 30, &[b' '; 4096])),
         "gigabyte" => {
-            desk.socket().write_all(&frame(b'a', 60 << 20, b""))?;
+            desk.socket().write_all(&frame(b'a', 30 << 20, b""))?;
             loop {
                 desk.socket().write_all(&[b' '; 65_536])?;
             }
