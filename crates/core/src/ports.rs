@@ -204,7 +204,7 @@ pub trait Workers: Send + Sync + std::fmt::Debug {
     fn prepare(&self, count: usize);
     /// Has one begin a job.
     fn begin<'a>(&self, job: &Job<'a>) -> Result<Box<dyn Working + 'a>, worker::WorkerFault>;
-    /// How they are kept apart, in the words of the newest of them; `None` if none was started.
+    /// How they are kept apart: what holds for every one that was started; `None` if none was.
     fn isolation(&self) -> Option<worker::WorkerIsolation>;
 }
 

@@ -285,6 +285,20 @@ pub struct WorkerIsolation {
     pub memory_bytes: u64,
 }
 
+impl WorkerIsolation {
+    /// What can be said of both.
+    #[must_use]
+    pub fn weaker(&self, other: &Self) -> Self {
+        Self {
+            namespaces: self.namespaces.iter().filter(|name| other.namespaces.contains(name)).cloned().collect(),
+            own_user: self.own_user && other.own_user,
+            landlock: self.landlock.min(other.landlock),
+            system_calls: self.system_calls.max(other.system_calls),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+        }
+    }
+}
+
 /// Why a worker gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorkerFault {

@@ -199,8 +199,8 @@ pub fn enter() -> Result<(OwnedFd, WorkerReport), SandboxError> {
     Ok((socket, WorkerReport { landlock: enter_files()?, system_calls: enter_calls()? }))
 }
 
-/// No file, no port, no foreign process: the version of the rules. One of the two layers of [`enter`], apart for its test.
-pub fn enter_files() -> Result<u32, SandboxError> {
+/// No file, no port, no foreign process: the version of the rules.
+fn enter_files() -> Result<u32, SandboxError> {
     let landlock = syscall::landlock_abi();
     if landlock > 0 {
         landlock::restrict_to_nothing().map_err(SandboxError::setup("landlock"))?;
@@ -208,8 +208,8 @@ pub fn enter_files() -> Result<u32, SandboxError> {
     Ok(landlock)
 }
 
-/// Few system calls: how many are left. The other layer.
-pub fn enter_calls() -> Result<u32, SandboxError> {
+/// Few system calls: how many are left.
+fn enter_calls() -> Result<u32, SandboxError> {
     seccomp::install_for_worker().map_err(SandboxError::setup("seccomp"))
 }
 

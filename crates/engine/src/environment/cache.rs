@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use seaworthy_core::artifact::{ArtifactRef, Manifest};
@@ -24,6 +25,8 @@ use super::wheel::{Contents, WheelListing};
 use super::worked::WorkedWheel;
 
 const DEPTH_MAX: usize = 64;
+/// Wheels that are hashed and listed at the same time.
+const LISTED_AT_ONCE: usize = 2;
 
 /// One file of the wheels' artifact.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,8 +57,7 @@ pub(super) fn realise(
     stdlib: &Path,
     workers: &dyn Workers,
 ) -> Result<Tree, EnvironmentError> {
-    let mut opened: Vec<WorkedWheel<'_>> =
-        wheels.iter().map(|wheel| WorkedWheel::open(wheel, artifacts, workers)).collect::<Result<_, _>>()?;
+    let mut opened = open_wheels(wheels, artifacts, workers)?;
     let listings: Vec<&WheelListing> = opened.iter().map(WorkedWheel::listing).collect();
     refuse_hiding(&listings, stdlib)?;
     let expected = expected_tree(&listings)?;
@@ -72,6 +74,36 @@ pub(super) fn realise(
         built?;
     }
     verified(&place.join("site-packages"), &place, &expected)
+}
+
+/// Has every wheel hashed and listed, a few at a time; of several faults the first wheel's is told.
+fn open_wheels<'a>(
+    wheels: &'a [StoredWheel],
+    artifacts: &Artifacts,
+    workers: &'a dyn Workers,
+) -> Result<Vec<WorkedWheel<'a>>, EnvironmentError> {
+    let next = AtomicUsize::new(0);
+    let some = || {
+        let mut opened = Vec::new();
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(wheel) = wheels.get(place) else { return opened };
+            opened.push((place, WorkedWheel::open(wheel, artifacts, workers)));
+        }
+    };
+    let mut opened = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..LISTED_AT_ONCE.min(wheels.len())).map(|_| scope.spawn(some)).collect();
+        let mut opened = some();
+        // a thread that died leaves its wheels out, which is seen below
+        others.into_iter().for_each(|other| opened.extend(other.join().unwrap_or_default()));
+        opened
+    });
+    opened.sort_by_key(|(place, _)| *place);
+    let opened: Vec<_> = opened.into_iter().map(|(_, wheel)| wheel).collect::<Result<_, _>>()?;
+    if opened.len() == wheels.len() {
+        return Ok(opened);
+    }
+    Err(EnvironmentError::wheel(&format!("{} of {}", opened.len(), wheels.len()), "the others were not read"))
 }
 
 fn build(wheels: &mut [WorkedWheel<'_>], new: &Path, place: &Path) -> Result<(), EnvironmentError> {

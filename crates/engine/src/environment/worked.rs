@@ -146,14 +146,15 @@ impl Stream<'_> {
         self.at = 0;
         let reply = self.working.next(&mut self.part).map_err(io::Error::other)?;
         self.next = match reply {
-            Reply::Part(PartKind::Content) => return Ok(()),
+            Reply::Part(PartKind::Content) if !self.part.is_empty() => return Ok(()),
             Reply::Part(PartKind::Entry) => {
                 let place = self.part.as_slice().try_into().map(u32::from_be_bytes).ok().and_then(|place| usize::try_from(place).ok());
                 Some(Next::File(place.ok_or_else(|| io::Error::other("the worker that unpacked it names no file"))?))
             }
             Reply::Answer(Answer::Unpacked {}) => Some(Next::End),
             Reply::Answer(Answer::Refused { message, .. }) => return Err(io::Error::other(words(&message))),
-            Reply::Part(PartKind::Frame) | Reply::Answer(_) => {
+            // parts of nothing could go on for ever
+            Reply::Part(PartKind::Frame | PartKind::Content) | Reply::Answer(_) => {
                 return Err(io::Error::other("the worker that unpacked it says something else"));
             }
         };

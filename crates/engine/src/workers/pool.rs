@@ -87,7 +87,10 @@ impl Pool {
             WorkerFault::Stopped => fault,
             fault => unavailable(fault.to_string(), "`seaworthy sandbox selftest` says what this machine can confine"),
         })?;
-        self.state().isolation = Some(isolation);
+        let mut state = self.state();
+        let weakest = state.isolation.as_ref().map_or_else(|| isolation.clone(), |before| before.weaker(&isolation));
+        state.isolation = Some(weakest);
+        drop(state);
         line.process.take().ok_or_else(|| unavailable("it is gone", "run again"))
     }
 }

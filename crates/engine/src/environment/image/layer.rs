@@ -132,6 +132,10 @@ impl<'a> Worked<'a> {
     }
 
     fn count(&mut self) -> io::Result<()> {
+        if self.part.is_empty() {
+            // one could go on for ever with them
+            return Err(invalid("the worker sends parts of nothing"));
+        }
         self.hasher.update(&self.part);
         self.total = self.total.saturating_add(self.part.len() as u64);
         if self.total > self.total_max {
