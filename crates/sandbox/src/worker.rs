@@ -13,7 +13,9 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit, Signal};
@@ -131,14 +133,13 @@ impl WorkerProcess {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Kills it if it lives, and says how it ended.
-    pub fn end(mut self) -> io::Result<Exit> {
+    /// Says how it ended; kills it if it has not after `grace`.
+    pub fn end(mut self, grace: Duration) -> io::Result<Exit> {
+        if let Ok(grace) = Timespec::try_from(grace) {
+            // interrupted or not: what is not over by then is ended now
+            let _ = rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&grace));
+        }
         self.kill();
-        self.reap()
-    }
-
-    /// Waits for its own end.
-    pub fn wait(mut self) -> io::Result<Exit> {
         self.reap()
     }
 

@@ -20,6 +20,8 @@ use super::wire::{FRAME_HEAD_BYTES, Head, Hello, Kind};
 
 /// How often the wish to stop is looked for.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a worker that says nothing more may take to end, so that it can be said how.
+const GRACE: Duration = Duration::from_millis(500);
 /// Bytes read ahead.
 const AHEAD_BYTES: usize = 64 * 1024;
 
@@ -177,7 +179,7 @@ impl<'a> Line<'a> {
 
     /// Ends it, and says how it died if it had by itself.
     fn died(&mut self) -> Option<WorkerFault> {
-        let how = match self.process.take()?.end().ok()? {
+        let how = match self.process.take()?.end(GRACE).ok()? {
             Exit::Signal(signal) if signal == Signal::XCPU.as_raw() => "used up its processor time".to_owned(),
             Exit::Signal(signal) => format!("was killed by signal {signal}"),
             Exit::Code(code) => format!("ended with {code} before it answered"),
