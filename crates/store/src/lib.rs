@@ -7,9 +7,6 @@
 pub mod artifacts;
 pub mod barrier;
 pub mod catalog;
-#[cfg(not(feature = "simulate"))]
-mod disk;
-#[cfg(feature = "simulate")]
 pub mod disk;
 pub mod error;
 mod folders;
