@@ -22,7 +22,7 @@ use simulated::{name_in, number, perform};
 /// A mechanism of durability that the simulator can leave out, one at a time, to show that it finds the want of each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mechanism {
-    /// The journal refuses what a later attempt has overtaken.
+    /// The journal refuses what a later attempt has overtaken; nor is there the lock that keeps two processes from one run.
     Fence,
     /// One process at a run.
     RunLock,

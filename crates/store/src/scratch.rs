@@ -41,7 +41,9 @@ impl ScratchFolder {
         let held = folders::private_folder(&dir)?;
         match lock(&held, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { dir, _lock: held })),
-            Err(Errno::WOULDBLOCK) if is_left_out(Mechanism::RunLock) => Ok(Some(Self { dir, _lock: held })),
+            Err(Errno::WOULDBLOCK) if is_left_out(Mechanism::RunLock) || is_left_out(Mechanism::Fence) => {
+                Ok(Some(Self { dir, _lock: held }))
+            }
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(errno) => Err(StoreError::os("lock", &dir)(errno)),
         }

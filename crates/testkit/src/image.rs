@@ -189,6 +189,12 @@ impl Image {
         }
     }
 
+    /// Numbers of all files and folders.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<u64> {
+        self.files.keys().chain(self.folders.keys()).copied().collect()
+    }
+
     /// Whether a change is one of this disk, or of what lies elsewhere.
     #[must_use]
     pub fn holds(&self, op: &Op<'_>) -> bool {

@@ -5,6 +5,7 @@
 //! chance are given. What it does to the disk passes one place (`store::disk`), and is written down there with what was said to the user.
 //! **Invariant:** a change is written down in the order in which it was done, and a word when it was said.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,21 +42,6 @@ enum Change {
 }
 
 impl Change {
-    fn of(op: &Op<'_>) -> Self {
-        let place = |place: &(u64, &str)| (place.0, place.1.to_owned());
-        match op {
-            Op::Open { folder, name, truncate } => Self::Open { folder: *folder, name: (*name).to_owned(), truncate: *truncate },
-            Op::Folder { folder, name } => Self::Folder { folder: *folder, name: (*name).to_owned() },
-            Op::Write { file, offset, bytes } => Self::Write { file: *file, offset: *offset, bytes: bytes.to_vec() },
-            Op::Resize { file, length } => Self::Resize { file: *file, length: *length },
-            Op::Rename { from, to } => Self::Rename { from: place(from), to: place(to) },
-            Op::Link { from, to } => Self::Link { from: place(from), to: place(to) },
-            Op::Unlink { folder, name } => Self::Unlink { folder: *folder, name: (*name).to_owned() },
-            Op::Sync { file } => Self::Sync { file: *file },
-            Op::SyncAll => Self::SyncAll,
-        }
-    }
-
     fn op(&self) -> Op<'_> {
         match self {
             Self::Open { folder, name, truncate } => Op::Open { folder: *folder, name, truncate: *truncate },
@@ -86,22 +72,82 @@ enum Entry {
 }
 
 /// Writes down what passes it.
-#[derive(Default)]
 struct Recorder {
-    entries: Mutex<Vec<Entry>>,
+    written: Mutex<Written>,
+}
+
+struct Written {
+    entries: Vec<Entry>,
+    /// As the system shows it, to know what is new.
+    image: Image,
+    names: Names,
+}
+
+/// A disk gives the number of a file that is gone to the next one; here every file has a number of its own.
+struct Names {
+    own: HashMap<u64, u64>,
+    next: u64,
+}
+
+/// Above all numbers of a disk.
+const OWN: u64 = 1 << 48;
+/// What lies elsewhere.
+const ELSEWHERE: u64 = 1 << 63;
+
+impl Names {
+    fn of(&self, number: u64) -> u64 {
+        self.own.get(&number).copied().unwrap_or(number | ELSEWHERE)
+    }
+
+    fn new_for(&mut self, number: u64) -> u64 {
+        self.next += 1;
+        self.own.insert(number, self.next);
+        self.next
+    }
+
+    fn change(&self, op: &Op<'_>) -> Change {
+        let place = |place: &(u64, &str)| (self.of(place.0), place.1.to_owned());
+        match op {
+            Op::Open { folder, name, truncate } => Change::Open { folder: self.of(*folder), name: (*name).to_owned(), truncate: *truncate },
+            Op::Folder { folder, name } => Change::Folder { folder: self.of(*folder), name: (*name).to_owned() },
+            Op::Write { file, offset, bytes } => Change::Write { file: self.of(*file), offset: *offset, bytes: bytes.to_vec() },
+            Op::Resize { file, length } => Change::Resize { file: self.of(*file), length: *length },
+            Op::Rename { from, to } => Change::Rename { from: place(from), to: place(to) },
+            Op::Link { from, to } => Change::Link { from: place(from), to: place(to) },
+            Op::Unlink { folder, name } => Change::Unlink { folder: self.of(*folder), name: (*name).to_owned() },
+            Op::Sync { file } => Change::Sync { file: self.of(*file) },
+            Op::SyncAll => Change::SyncAll,
+        }
+    }
 }
 
 impl Recorder {
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Of a disk that holds `base`.
+    fn new(base: &Image) -> Self {
+        let own = base.numbers().into_iter().map(|number| (number, number)).collect();
+        Self { written: Mutex::new(Written { entries: Vec::new(), image: base.clone(), names: Names { own, next: OWN } }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Simulated for Recorder {
     fn perform(&self, op: &Op<'_>, act: &mut dyn FnMut(usize) -> Result<u64, Errno>) -> Result<(), Errno> {
-        let mut entries = self.lock();
+        let mut written = self.lock();
         let number = act(usize::MAX)?;
-        entries.push(Entry::Change(Change::of(op), number));
+        let Written { entries, image, names } = &mut *written;
+        let change = names.change(op);
+        let number = match &change {
+            Change::Open { folder, name, .. } => image.named(*folder, name).unwrap_or_else(|| names.new_for(number)),
+            Change::Folder { .. } => names.new_for(number),
+            _ => 0,
+        };
+        if image.holds(&change.op()) {
+            image.apply(&change.op(), number, usize::MAX);
+        }
+        entries.push(Entry::Change(change, number));
         Ok(())
     }
 
@@ -131,7 +177,7 @@ impl Real {
     fn say(&self, word: Word) {
         self.world.with(|seen| word.tell(seen, &self.known.lock().unwrap()));
         if let Some(recorder) = &self.recorder {
-            recorder.lock().push(Entry::Word(word));
+            recorder.lock().entries.push(Entry::Word(word));
         }
     }
 }
@@ -199,7 +245,7 @@ pub fn record(fixture: &Fixture, dir: &Path) -> Result<Recording, String> {
     std::fs::create_dir_all(&at.beside).unwrap();
     new_workspace(&at.root);
     let base = read_image(&at.root);
-    let recorder = Arc::new(Recorder::default());
+    let recorder = Arc::new(Recorder::new(&base));
     let world = Arc::<World>::default();
     world.set_clock(1_800_000_000_000);
     let real = Real::new(world, Some(recorder.clone()), 1);
@@ -207,7 +253,7 @@ pub fn record(fixture: &Fixture, dir: &Path) -> Result<Recording, String> {
         let _recorded = Enter::new(recorder.clone());
         run(fixture, &at, &real)?
     };
-    let entries = std::mem::take(&mut *recorder.lock());
+    let entries = std::mem::take(&mut recorder.lock().entries);
     Ok(Recording { base, entries, end })
 }
 
@@ -234,9 +280,19 @@ impl Recording {
         self.entries.iter().filter(is_barrier).count()
     }
 
+    /// The power is cut when the run is over, on a disk for which files whose paths have the text `forgotten` were never made durable.
+    pub fn cut_at_the_end_without(&self, forgotten: &str, fixture: &Fixture, dir: &Path) -> Result<(), Violation> {
+        self.continued(fixture, (self.changes(), Cut::Nothing, 0), Some(forgotten), dir)
+    }
+
     /// The power is cut after `at` changes; the run is continued in what is left of the disk, and all that was said until then is held
     /// against it. `dir`: a folder of its own.
     pub fn cut(&self, fixture: &Fixture, at: usize, cut: Cut, seed: u64, dir: &Path) -> Result<(), Violation> {
+        self.continued(fixture, (at, cut, seed), None, dir)
+    }
+
+    fn continued(&self, fixture: &Fixture, at: (usize, Cut, u64), forgotten: Option<&str>, dir: &Path) -> Result<(), Violation> {
+        let (at, cut, seed) = at;
         let world = Arc::<World>::default();
         let mut image = self.base.clone();
         let mut changes = 0;
@@ -246,7 +302,9 @@ impl Recording {
                 Entry::Change(change, number) => {
                     changes += 1;
                     let op = change.op();
-                    if image.holds(&op) {
+                    let is_forgotten =
+                        |part: &str| matches!(op, Op::Sync { file } if image.is_file(file) && image.path_of(file).contains(part));
+                    if image.holds(&op) && !forgotten.is_some_and(is_forgotten) {
                         image.apply(&op, *number, usize::MAX);
                     }
                 }

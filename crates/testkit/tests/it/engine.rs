@@ -106,6 +106,7 @@ fn every_mechanism_left_out_is_found() {
         Forgotten::Mechanism(Mechanism::Intent),
         Forgotten::Mechanism(Mechanism::Adopt),
         Forgotten::Mechanism(Mechanism::RunLock),
+        Forgotten::Mechanism(Mechanism::Fence),
         Forgotten::Mechanism(Mechanism::AttemptNumber),
         Forgotten::Files("journal/journal"),
         Forgotten::Files("log/wal"),
