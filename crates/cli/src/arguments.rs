@@ -3,10 +3,12 @@
 //! in: `argv`; out: [`Arguments`]. **Invariant:** nothing is decided or read here.
 
 mod sandbox;
+mod secrets;
 
 use std::path::PathBuf;
 
 pub(crate) use sandbox::{Isolated, Sandbox};
+pub(crate) use secrets::Secrets;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -96,6 +98,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  seaworthy keys create")]
     #[command(subcommand)]
     Keys(Keys),
+    /// Set, list and remove the secrets that steps may read
+    #[command(after_help = "Example:\n  seaworthy secrets set db-password")]
+    #[command(subcommand)]
+    Secrets(Secrets),
     /// The index of runs and models
     #[command(after_help = "Example:\n  seaworthy catalog rebuild")]
     #[command(subcommand)]

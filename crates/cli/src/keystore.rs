@@ -443,7 +443,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Reads a file that holds a secret; one that others can read is refused.
-fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mode = std::fs::metadata(path).map(|meta| meta.permissions().mode() & 0o777).unwrap_or(0);
     if mode & 0o077 != 0 {
         let message = format!("`{}` has mode {mode:o}: others can read it", path.display());

@@ -14,6 +14,7 @@ mod names;
 mod open;
 mod ports;
 mod render;
+mod secretstore;
 mod settings;
 mod signing;
 
@@ -65,6 +66,7 @@ fn dispatch(command: Command, settings: &Settings) -> Result<u8, Failure> {
         Command::Attest(command) => commands::attest::run(settings, &command),
         Command::Policy(command) => commands::policy::run(settings, &command),
         Command::Keys(command) => commands::keys::run(settings, &command),
+        Command::Secrets(command) => commands::secrets::run(settings, &command),
         Command::Catalog(command) => commands::catalog::run(settings, &command),
         Command::Image(command) => commands::image::run(settings, &command),
         Command::Store(command) => commands::store::run(settings, &command),

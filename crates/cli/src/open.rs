@@ -32,6 +32,7 @@ use crate::failure::Failure;
 use crate::keystore::Keystore;
 use crate::last_seen::LastSeen;
 use crate::ports::{SystemClock, SystemEntropy};
+use crate::secretstore::SecretStore;
 use crate::settings::Settings;
 use crate::signing;
 
@@ -138,7 +139,8 @@ fn open(
     let newest = parts.log.snapshot().map_err(|e| Failure::integrity("log/read", e))?;
     process.continue_from(newest.note()).map_err(|e| signing::failure(&e))?;
     let launcher = Arc::new(SandboxLauncher);
-    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers, launcher };
+    let secrets = Arc::new(SecretStore::of(&keystore));
+    let ports = Ports { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), signer, workers, launcher, secrets };
     Ok(Running { engine: Engine::new(engine_settings, ports, parts), keystore, signer: process, seen })
 }
 

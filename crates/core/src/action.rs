@@ -29,11 +29,15 @@ pub enum Action {
     UpdateLock,
     /// Stop a run.
     CancelRun,
+    /// Connect to a host.
+    Connect,
+    /// Be given a secret.
+    ReadSecret,
 }
 
 impl Action {
     /// All actions, for tests that go through every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::RunWorkflow,
         Self::RunStep,
         Self::ReadArtifact,
@@ -43,6 +47,8 @@ impl Action {
         Self::PromoteModel,
         Self::UpdateLock,
         Self::CancelRun,
+        Self::Connect,
+        Self::ReadSecret,
     ];
 
     /// The stable snake_case name used in leaves; the Cedar action has the same name.
@@ -58,6 +64,8 @@ impl Action {
             Self::PromoteModel => "promote_model",
             Self::UpdateLock => "update_lock",
             Self::CancelRun => "cancel_run",
+            Self::Connect => "connect",
+            Self::ReadSecret => "read_secret",
         }
     }
 }
@@ -116,6 +124,22 @@ pub enum Resource {
     Pin {
         /// Pin name.
         name: String,
+    },
+    /// A place in the network.
+    Host {
+        /// Name or address; of one that the step does not declare no more than the last two labels.
+        name: String,
+        /// Port.
+        port: u16,
+        /// Declared by the step that acts.
+        declared: bool,
+    },
+    /// A secret of the user who runs.
+    Secret {
+        /// Its name.
+        name: String,
+        /// Declared by the step that acts.
+        declared: bool,
     },
 }
 

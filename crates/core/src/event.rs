@@ -1,6 +1,7 @@
 //! Audit events: a closed list with stable codes; each is a leaf of the log in canonical JSON.
 //!
-//! **Invariant:** no personal data, no free text from users beyond names that the plan already checked.
+//! **Invariant:** no personal data, no free text from users beyond names that the plan already checked; of a host that a program made
+//! up, what `core::egress` leaves of it.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +73,53 @@ pub enum EventKind {
     StepStarted {
         /// The attempt.
         step: StepRunId,
+    },
+    /// A connection of a step is about to be made (intent): to one of these addresses, the first that answers.
+    #[serde(rename = "egress.allowed")]
+    EgressAllowed {
+        /// The attempt.
+        step: StepRunId,
+        /// Counts the attempt's connections from 1.
+        connection: u32,
+        /// Declared host.
+        host: String,
+        /// Port.
+        port: u16,
+        /// What it resolved to, once; nothing else is connected to.
+        addresses: Vec<String>,
+    },
+    /// Connections of a step that were not made.
+    #[serde(rename = "egress.denied")]
+    EgressDenied {
+        /// The attempt.
+        step: StepRunId,
+        /// The connection; absent where several are told of at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        connection: Option<u32>,
+        /// Host, if the request named one; of a name that is not declared at most the last two labels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// Port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
+        /// Stable code: `egress/not-declared`, `egress/private-address` …
+        reason: String,
+        /// How many; 1 but in the last event of an attempt that was refused more often than is told one by one.
+        count: u64,
+    },
+    /// A connection of a step is over.
+    #[serde(rename = "egress.closed")]
+    EgressClosed {
+        /// The attempt.
+        step: StepRunId,
+        /// The connection.
+        connection: u32,
+        /// Bytes to the host.
+        sent: u64,
+        /// Bytes from the host.
+        received: u64,
+        /// `done`, `stopped`, `idle`, `broken`, `unreachable`, `sent-limit` or `received-limit`.
+        ended: String,
     },
     /// A gate decided.
     #[serde(rename = "gate.decided")]
@@ -195,11 +243,14 @@ pub enum EventKind {
 
 impl EventKind {
     /// All codes, for documents and tests.
-    pub const CODES: [&'static str; 14] = [
+    pub const CODES: [&'static str; 17] = [
         "workspace.created",
         "run.started",
         "authorization.decided",
         "step.started",
+        "egress.allowed",
+        "egress.denied",
+        "egress.closed",
         "gate.decided",
         "step.committed",
         "step.ended",

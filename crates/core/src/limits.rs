@@ -110,3 +110,33 @@ pub const WORKER_FILES_MAX: usize = 200_000;
 pub const WORKER_WORDS_MAX: usize = 2_000;
 /// Seconds that a worker may take unless the step declares `timeout`.
 pub const WORKER_TIME_S_DEFAULT: u64 = 3_600;
+/// Hosts that one step may declare.
+pub const EGRESS_HOSTS_MAX: usize = 64;
+/// Connections of one step at the same time.
+pub const EGRESS_CONNECTIONS_MAX: usize = 32;
+/// Connections that one step may make in all: each is four leaves of the log.
+pub const EGRESS_CONNECTIONS_TOTAL_MAX: u32 = 10_000;
+/// Refused connections of one step that have leaves of their own; the rest is counted in one.
+pub const EGRESS_DENIALS_MAX: u32 = 16;
+/// Bytes of a request to the proxy, up to its empty line.
+pub const EGRESS_REQUEST_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of the first message of TLS.
+pub const EGRESS_HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Seconds in which a client must have sent both.
+pub const EGRESS_GREETING_S_MAX: u64 = 10;
+/// Seconds for finding a host's addresses, and again for connecting to one of them.
+pub const EGRESS_CONNECT_S_MAX: u64 = 15;
+/// Seconds that a connection may be silent in both directions.
+pub const EGRESS_IDLE_S_MAX: u64 = 300;
+/// Addresses of one host that are tried.
+pub const EGRESS_ADDRESSES_MAX: usize = 4;
+/// Bytes that all connections of a step may send, unless `resources.sent` says less.
+pub const EGRESS_SENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// Bytes that all connections of a step may receive, unless `resources.received` says less.
+pub const EGRESS_RECEIVED_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// Secrets of one step.
+pub const SECRETS_MAX: usize = 32;
+/// Bytes of one secret.
+pub const SECRET_BYTES_MAX: usize = 32 * 1024;
+/// Bytes that a secret has at least: shorter ones would be found, and taken out, everywhere.
+pub const SECRET_BYTES_MIN: usize = 6;

@@ -56,7 +56,7 @@ pub(crate) fn authorize_step<'a>(
     inputs: &[VerifiedInput],
     gate: Option<&GatePin>,
 ) -> Result<Authorized<&'a PlannedStep>, EngineError> {
-    let requests = step_requests(engine, planned, id, inputs, gate);
+    let requests = step_requests(engine, planned, id, inputs, gate)?;
     let started = engine.event(&engine.runner().id, EventKind::StepStarted { step: id.clone() });
     if !is_left_out(Mechanism::Intent) {
         authorize_all(engine, Some(id), &requests, &[started])?;
@@ -73,7 +73,7 @@ pub(crate) fn authorize_reuse(
     gate: Option<&GatePin>,
     outcome: EventKind,
 ) -> Result<(), EngineError> {
-    let requests = step_requests(engine, planned, id, inputs, gate);
+    let requests = step_requests(engine, planned, id, inputs, gate)?;
     let runner = engine.runner().id;
     let started = engine.event(&runner, EventKind::StepStarted { step: id.clone() });
     authorize_all(engine, Some(id), &requests, &[started, engine.event(&runner, outcome)])
@@ -115,7 +115,7 @@ fn step_requests(
     id: &StepRunId,
     inputs: &[VerifiedInput],
     gate: Option<&GatePin>,
-) -> Vec<AuthorizationRequest> {
+) -> Result<Vec<AuthorizationRequest>, EngineError> {
     let step = &planned.step;
     let runner = engine.runner();
     let principal = engine.step_principal(id);
@@ -148,9 +148,16 @@ fn step_requests(
         let name = format!("{}/{output}", step.name);
         requests.push(ask(&principal, Action::WriteArtifact, Resource::Artifact { name, digest: None, declared: true, verified: false }));
     }
+    for to in crate::step::ways::destinations(step)? {
+        requests.push(ask(&principal, Action::Connect, crate::step::ways::resource(&to, true)));
+    }
+    for secret in &step.secrets {
+        let name = secret.rsplit('/').next().unwrap_or(secret).to_owned();
+        requests.push(ask(&principal, Action::ReadSecret, Resource::Secret { name, declared: true }));
+    }
     if let Some(gate) = gate {
         let resource = Resource::Gate { name: gate.name.clone(), digest: gate.digest, pinned: gate.pinned };
         requests.push(ask(&runner, Action::EvaluateGate, resource));
     }
-    requests
+    Ok(requests)
 }

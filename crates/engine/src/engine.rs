@@ -27,6 +27,7 @@ use seaworthy_trust::authz::Authorizer;
 use crate::error::{EngineError, FaultKind};
 use crate::launcher::Launcher;
 use crate::runtime::EnvironmentSettings;
+use crate::secrets::SecretSource;
 
 /// What a run needs from the outside world.
 pub struct Ports {
@@ -40,6 +41,8 @@ pub struct Ports {
     pub workers: Arc<dyn Workers>,
     /// What runs the bodies of steps.
     pub launcher: Arc<dyn Launcher>,
+    /// The user's secrets.
+    pub secrets: Arc<dyn SecretSource>,
 }
 
 /// Settings that the command line resolved.

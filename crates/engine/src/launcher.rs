@@ -5,12 +5,12 @@
 //! **Invariant:** the engine starts the body of a step here and nowhere else.
 
 use seaworthy_core::id::StepRunId;
-use seaworthy_sandbox::{Cancel, Outcome, SandboxError, Spec};
+use seaworthy_sandbox::{Cancel, Outcome, SandboxError, Spec, Ways};
 
 /// Runs the bodies of steps.
 pub trait Launcher: Send + Sync {
-    /// Runs `spec` to its end for the attempt `id`. However it is left, nothing of the body is alive any more.
-    fn launch(&self, id: &StepRunId, spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError>;
+    /// Runs `spec` to its end for the attempt `id`, with these ways in and out. However it is left, nothing of the body is alive any more.
+    fn launch(&self, id: &StepRunId, spec: Spec, ways: Ways<'_>, cancel: &Cancel) -> Result<Outcome, SandboxError>;
 }
 
 /// The sandbox.
@@ -18,7 +18,7 @@ pub trait Launcher: Send + Sync {
 pub struct SandboxLauncher;
 
 impl Launcher for SandboxLauncher {
-    fn launch(&self, _id: &StepRunId, spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
-        seaworthy_sandbox::run(spec, cancel)
+    fn launch(&self, _id: &StepRunId, spec: Spec, ways: Ways<'_>, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+        seaworthy_sandbox::run_with(spec, ways, cancel)
     }
 }

@@ -5,6 +5,7 @@
 pub mod authorize;
 mod code;
 mod commit;
+pub mod egress;
 pub mod engine;
 pub mod environment;
 pub mod error;
@@ -21,6 +22,7 @@ mod retry;
 pub mod run;
 pub mod runtime;
 mod schedule;
+pub mod secrets;
 pub mod signer;
 mod statements;
 mod step;

@@ -32,7 +32,7 @@ use crate::pins::{FoundPins, PinnedFolder, code_rules};
 use crate::progress::{Progress, StepState, StepUpdate};
 use crate::report::{RunReport, RunState};
 use crate::resume::{History, is_under_way};
-use crate::{retry, schedule, step};
+use crate::{retry, schedule, secrets, step};
 
 /// Said in the ends of a run that was stopped by a file without a recorded request.
 const UNRECORDED: &str = "unrecorded";
@@ -58,10 +58,11 @@ pub struct RunInput<'a> {
 /// Runs a plan to its end, or continues the run of it that a crash left unfinished.
 pub fn run_plan(engine: &Engine, input: &RunInput<'_>) -> Result<RunReport, EngineError> {
     let identity = RunIdentity::of(input);
+    let secrets = secrets::versions(&*engine.ports.secrets, input.plan)?;
     let begun = begin(engine, &identity, input.resume)?;
     store_texts(engine, input, begun.history.has_begun(&identity.key))?;
     authorize_run(engine, input, &identity, &begun.run, begun.continued)?;
-    let run = RunContext::new(engine, input, begun);
+    let run = RunContext::new(engine, input, begun, secrets);
     run.progress.run_started(&run.id.0, &run.step_names());
 
     let ends = schedule::run_steps(&run, |planned| attempt(&run, planned));
@@ -293,10 +294,12 @@ pub(crate) struct RunContext<'a> {
     stored: Mutex<BTreeMap<Digest, ()>>,
     /// Locked while the run is alive: nobody else continues it.
     scratch: ScratchFolder,
+    /// The version of each secret when the run began, by reference.
+    pub(crate) secrets: BTreeMap<String, String>,
 }
 
 impl<'a> RunContext<'a> {
-    fn new(engine: &'a Engine, input: &RunInput<'a>, begun: Begun) -> Self {
+    fn new(engine: &'a Engine, input: &RunInput<'a>, begun: Begun, secrets: BTreeMap<String, String>) -> Self {
         let Begun { run: id, continued, history, scratch } = begun;
         Self {
             engine,
@@ -315,6 +318,7 @@ impl<'a> RunContext<'a> {
             started_ms: engine.now_ms(),
             stored: Mutex::new(BTreeMap::new()),
             scratch,
+            secrets,
         }
     }
 

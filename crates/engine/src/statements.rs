@@ -123,7 +123,10 @@ fn provenance_of(run: &RunContext<'_>, attested: &Attested<'_>) -> Result<Statem
 /// Names of the variables a step's program may see; their values are fixed by the product.
 fn environment_variables(attested: &Attested<'_>) -> Value {
     if attested.planned.step.run.is_some() {
-        json!(["HOME", "LANG", "PATH", "SEAWORTHY_INPUTS", "SEAWORTHY_OUTPUTS", "SEAWORTHY_PARAMS", "TMPDIR", "TZ"])
+        let mut names = vec!["HOME", "LANG", "PATH", "SEAWORTHY_INPUTS", "SEAWORTHY_OUTPUTS", "SEAWORTHY_PARAMS", "TMPDIR", "TZ"];
+        names.extend(crate::step::ways::variables(&attested.planned.step).into_iter().map(|(name, _)| name));
+        names.sort_unstable();
+        json!(names)
     } else {
         json!([])
     }

@@ -20,6 +20,7 @@ const OPEN_FILES_MAX: u64 = 4096;
 /// Confines this process. The stages are named for the report.
 pub(crate) fn confine(order: &Order, sources: &[OwnedFd]) -> Result<(), (&'static str, io::Error)> {
     let at = |stage: &'static str| move |error: io::Error| (stage, error);
+    syscall::unblock_signals();
     // without namespaces nothing else ends the step with whom started it
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| ("parent's death", error.into()))?;
     rustix::process::setsid().map_err(|error| ("setsid", error.into()))?;

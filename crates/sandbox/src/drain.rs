@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 use crate::report::CapturedStream;
+use crate::secrets::Redactor;
 use crate::spec::Cancel;
 
 /// A pipe that is ready takes so much at once without blocking.
@@ -27,11 +28,25 @@ pub(crate) struct Drain {
     sink: Option<OwnedFd>,
     /// Read, and not yet passed on: at most one buffer.
     waiting: Vec<u8>,
+    /// Takes secrets out before anything is kept or passed on.
+    redactor: Redactor,
 }
 
 impl Drain {
     pub(crate) fn new(pipe: OwnedFd, keep_bytes_max: usize, sink: Option<OwnedFd>) -> Self {
-        Self { pipe: Some(pipe), keep_bytes_max, stream: CapturedStream::default(), sink, waiting: Vec::new() }
+        Self {
+            pipe: Some(pipe),
+            keep_bytes_max,
+            stream: CapturedStream::default(),
+            sink,
+            waiting: Vec::new(),
+            redactor: Redactor::default(),
+        }
+    }
+
+    /// The same without the values of secrets.
+    pub(crate) fn without(self, redactor: Redactor) -> Self {
+        Self { redactor, ..self }
     }
 
     /// What it must wait for: the reader of what was read, or the writer, until every writer is gone.
@@ -83,6 +98,14 @@ impl Drain {
 
     fn take(&mut self, bytes: &[u8]) {
         self.stream.total += bytes.len() as u64;
+        if self.redactor.is_idle() {
+            return self.keep(bytes);
+        }
+        let clean = self.redactor.pass(bytes);
+        self.keep(&clean);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
         let room = self.keep_bytes_max.saturating_sub(self.stream.bytes.len());
         let kept = bytes.get(..room.min(bytes.len())).unwrap_or_default();
         self.stream.bytes.extend_from_slice(kept);
@@ -101,6 +124,8 @@ impl Drain {
             self.pump(buffer);
             rounds += 1;
         }
+        let last = self.redactor.finish();
+        self.keep(&last);
         self.empty(cancel);
         self.stream
     }

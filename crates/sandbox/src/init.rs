@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{DumpableBehavior, Signal};
 
+use crate::egress::Door;
 use crate::mounts::{self, Staged, stage};
 use crate::profile::Network;
 use crate::wire::{Message, Order};
-use crate::{confine, syscall, warden, wire, zygote};
+use crate::{confine, secrets, syscall, warden, wire, zygote};
 
 /// User and group the step sees itself as. Never 0.
 pub(crate) const ID_INSIDE: u32 = 1000;
@@ -72,20 +73,24 @@ fn serve(control: BorrowedFd<'_>) -> Staged<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).map_err(stage("dumpable"))?;
     syscall::unblock_signals();
     wire::send_message(control, &Message::Arrived, &[]).map_err(stage("arriving"))?;
-    let (order, sources) = wire::receive_order(control).map_err(stage("reading the order"))?;
+    let (order, mut sources) = wire::receive_order(control).map_err(stage("reading the order"))?;
+    let launcher = if order.has_door { sources.pop() } else { None };
+    let values = if order.secrets.is_empty() { None } else { sources.pop() };
     let namespaces = settle(&order)?;
     let landlock_abi = syscall::landlock_abi();
     if landlock_abi < order.profile.layers().landlock_abi_min {
         return Err((format!("landlock version {landlock_abi}"), io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
     }
-    let out = mounts::enter_root(&order, sources)?;
+    let values = values.map(|file| secrets::unpack(&order.secrets, file)).transpose().map_err(stage("reading the secrets"))?;
+    let out = mounts::enter_root(&order, sources, &values.unwrap_or_default())?;
+    let door = launcher.map(Door::open).transpose().map_err(stage("opening the way out"))?;
     syscall::drop_capabilities().map_err(stage("dropping capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(stage("no_new_privs"))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(stage("not dumpable"))?;
     wire::send_message(control, &Message::Ready { namespaces, landlock_abi }, &[out.as_fd()]).map_err(stage("reporting"))?;
     drop(out);
     let (step, failure) = start(&order, &[])?;
-    attend(control, step, failure)
+    attend(control, step, failure, door.as_ref())
 }
 
 /// Identity, remaining namespaces, host name, loopback.
@@ -99,7 +104,7 @@ fn settle(order: &Order) -> Staged<Vec<String>> {
     if with_time {
         names.push("time");
     }
-    if order.profile.layers().network == Network::Empty {
+    if matches!(order.profile.layers().network, Network::Empty | Network::Declared) {
         syscall::raise_loopback().map_err(stage("loopback"))?;
         names.push("net");
     }
@@ -127,9 +132,12 @@ pub(crate) fn start(order: &Order, sources: &[OwnedFd]) -> Staged<(i32, OwnedFd)
 }
 
 /// Reaps until the step's main process ends, then reports.
-fn attend(control: BorrowedFd<'_>, step: i32, failure: OwnedFd) -> Staged<()> {
+fn attend(control: BorrowedFd<'_>, step: i32, failure: OwnedFd, door: Option<&Door>) -> Staged<()> {
     if !is_running(control, failure)? {
         return Ok(());
+    }
+    if let Some(door) = door {
+        return door.attend(control, step);
     }
     loop {
         let Some(ended) = syscall::wait4(-1, true).map_err(stage("waiting"))? else {

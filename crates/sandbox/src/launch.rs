@@ -24,12 +24,13 @@ use crate::init::{self, ID_INSIDE};
 use crate::profile::{CgroupUse, Circumstances, Network, Profile};
 use crate::report::{Enforced, Exit, Outcome, Usage};
 use crate::seccomp::Sockets;
-use crate::spec::{Cancel, Limits, Spec};
+use crate::secrets::Redactor;
+use crate::spec::{Cancel, Limits, Spec, Ways};
 use crate::syscall::{self, Launch, Program};
 use crate::view::View;
 use crate::watch::{Ready, await_arrival, watch};
 use crate::wire::{Order, OrderMount, Shape};
-use crate::{mounts, preflight, seccomp, wire, zygote};
+use crate::{egress, mounts, preflight, seccomp, secrets, wire, zygote};
 
 /// Host users of steps: a range no distribution hands out.
 const HOST_ID_BASE: u32 = 0x4000_0000;
@@ -47,8 +48,13 @@ pub fn run(spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
 ///
 /// The step never holds them: it writes into pipes of ours, and cannot read, rewind or control what is behind.
 pub fn run_passing(spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Result<Outcome, SandboxError> {
+    run_with(spec, Ways { sinks, ..Ways::default() }, cancel)
+}
+
+/// The same, with a way out to whoever takes the step's connections, and with secrets.
+pub fn run_with(spec: Spec, ways: Ways<'_>, cancel: &Cancel) -> Result<Outcome, SandboxError> {
     let before = thread_cpu_us();
-    let mut outcome = run_tree(spec, sinks, cancel)?;
+    let mut outcome = run_tree(spec, ways, cancel)?;
     outcome.usage.launcher_cpu_us = thread_cpu_us().saturating_sub(before);
     Ok(outcome)
 }
@@ -59,9 +65,11 @@ fn thread_cpu_us() -> u64 {
     u64::try_from(time.tv_sec * 1_000_000 + time.tv_nsec / 1_000).unwrap_or(0)
 }
 
-fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Result<Outcome, SandboxError> {
+fn run_tree(mut spec: Spec, ways: Ways<'_>, cancel: &Cancel) -> Result<Outcome, SandboxError> {
     spec.check()?;
-    preflight::is_built(spec.profile)?;
+    egress::check(&spec, &ways)?;
+    secrets::check(ways.secrets)?;
+    preflight::can_hide(spec.profile, ways.secrets.len())?;
     let begun = Instant::now();
     let cgroup = make_cgroup(spec.profile, &spec.limits)?;
     let host = HostId::choose();
@@ -72,12 +80,14 @@ fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Res
         let owner = host.drop.then_some(host.uid);
         Some(View::make(owner, &spec, &mounts).map_err(SandboxError::setup("making its places"))?)
     };
-    let (order, trees) = write_order(&spec, mounts, host, view.as_mut(), cgroup.is_some())?;
-    let (mut tree, streams) = Tree::spawn(spec.profile, sinks.map(|sink| (kept_bytes(&spec), sink)), host, cgroup)?;
+    let (mut order, mut trees) = write_order(&spec, mounts, host, view.as_mut(), cgroup.is_some())?;
+    let door = add_ways(&mut order, &mut trees, &ways).map_err(SandboxError::setup("making its ways"))?;
+    let (mut tree, streams) = Tree::spawn(spec.profile, ways.sinks.map(|sink| (kept_bytes(&spec), sink)), host, cgroup)?;
+    let streams = streams.map(|stream| stream.without(Redactor::new(ways.secrets)));
     tree.admit(&order, &trees)?;
     drop(trees);
     let deadline = begun.checked_add(spec.limits.timeout).unwrap_or(begun + TIMEOUT_MAX);
-    let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, deadline, cancel)?;
+    let (ended, stdout, stderr) = watch(&mut tree, streams, &spec, deadline, cancel, door.zip(ways.door))?;
     let usage = tree.bury(begun)?;
     let exit = ended.exit(tree.cgroup.as_ref())?;
     let (Some(out), Some(ready)) = (ended.out, ended.ready) else {
@@ -87,6 +97,22 @@ fn run_tree(mut spec: Spec, sinks: [Option<OwnedFd>; 2], cancel: &Cancel) -> Res
     let outputs = collect(&out, &spec.outputs, bounds);
     let enforced = enforced(&spec, host, &tree, Some(ready))?;
     Ok(Outcome { exit, stdout, stderr, outputs, enforced, usage })
+}
+
+/// Adds the values of secrets, and the far end of the way out, to what is sent to pid 1; returns the near end.
+fn add_ways(order: &mut Order, sent: &mut Vec<OwnedFd>, ways: &Ways<'_>) -> io::Result<Option<OwnedFd>> {
+    if !ways.secrets.is_empty() {
+        let (listed, values) = secrets::pack(ways.secrets)?;
+        order.secrets = listed;
+        sent.push(values);
+    }
+    if ways.door.is_none() {
+        return Ok(None);
+    }
+    let (near, far) = egress::pair()?;
+    order.has_door = true;
+    sent.push(far);
+    Ok(Some(near))
 }
 
 fn kept_bytes(spec: &Spec) -> usize {
@@ -214,6 +240,8 @@ fn write_order(
         data_bytes: (!bounded).then_some(spec.limits.memory_bytes),
         uid_host: host.uid,
         gid_host: host.gid,
+        secrets: Vec::new(),
+        has_door: false,
         filters: filters.programs.clone(),
         view: view.map(|view| view.dir().display().to_string()),
         own_user: host.has_own_user(),
@@ -480,6 +508,9 @@ fn gaps(profile: Profile, host: HostId, bounded: bool) -> Vec<String> {
     if !bounded {
         gaps.push("memory is bounded for each process alone, and files in memory by their size limit only");
         gaps.push("processor time is not shared out");
+    }
+    if profile.layers().network == Network::Declared {
+        gaps.push("what declared hosts are sent, and what they do with it, is not seen: it is encrypted");
     }
     if profile.layers().network == Network::Host {
         gaps.push("the network of the host can be reached, its loopback and abstract sockets too");

@@ -25,6 +25,8 @@ mod device;
 #[cfg(target_os = "linux")]
 mod drain;
 #[cfg(target_os = "linux")]
+mod egress;
+#[cfg(target_os = "linux")]
 mod elf;
 mod error;
 mod explain;
@@ -44,6 +46,8 @@ pub mod recluse;
 mod report;
 #[cfg(target_os = "linux")]
 mod seccomp;
+#[cfg(target_os = "linux")]
+mod secrets;
 mod spec;
 #[cfg(target_os = "linux")]
 mod syscall;
@@ -67,16 +71,22 @@ mod zygote;
 pub use closure::{ClosureError, ClosureFile, host_closure, interpreter_closure};
 #[cfg(target_os = "linux")]
 pub use device::Device;
+#[cfg(target_os = "linux")]
+pub use egress::{Doorkeeper, PROXY_PORT, proxy_url};
 pub use error::{CollectError, Missing, SandboxError, Unsupported};
 pub use explain::Layer;
 #[cfg(target_os = "linux")]
 pub use init::init_main;
 #[cfg(target_os = "linux")]
-pub use launch::{init_from, run, run_passing};
+pub use launch::{init_from, run, run_passing, run_with};
 #[cfg(target_os = "linux")]
 pub use preflight::{Facilities, preflight};
 pub use profile::Profile;
 pub use report::{CapturedStream, CgroupReport, CollectedFile, CollectedOutput, Enforced, Exit, Outcome, Usage};
+#[cfg(target_os = "linux")]
+pub use secrets::{Redactor, SECRETS_FOLDER, Secret};
+#[cfg(target_os = "linux")]
+pub use spec::Ways;
 pub use spec::{Cancel, Limits, Mount, Spec};
 #[cfg(target_os = "linux")]
 pub use system::{SYSTEM_PATH, SystemView, driver_libraries, system_view};

@@ -19,6 +19,7 @@ use rustix::mount::{
 };
 
 use crate::device::Device;
+use crate::secrets::{SECRETS_FOLDER, Secret};
 use crate::syscall;
 use crate::wire::{Order, OrderMount, Shape};
 
@@ -58,7 +59,7 @@ pub(crate) fn stage<E: Into<io::Error>>(name: impl Into<String>) -> impl FnOnce(
 }
 
 /// Lays the root out and moves into it. Returns `/out`.
-pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>) -> Staged<OwnedFd> {
+pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>, secrets: &[Secret]) -> Staged<OwnedFd> {
     // While the host's paths still mean what the launcher meant.
     let trees = find_trees(order, sources)?;
     let writable = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -74,6 +75,7 @@ pub(crate) fn enter_root(order: &Order, sources: Vec<OwnedFd>) -> Staged<OwnedFd
         root.place_device(device).map_err(stage(format!("device `{}`", device.name)))?;
     }
     let out = root.place_writable(order).map_err(stage("making /out and /tmp"))?;
+    root.place_secrets(secrets).map_err(stage("making /secrets"))?;
     for (link, target) in &order.links {
         root.link(link, target).map_err(stage(format!("link `{link}`")))?;
     }
@@ -213,6 +215,22 @@ impl Root {
         Ok(rustix::fs::openat(&out, ".", folder, Mode::empty())?)
     }
 
+    /// Files that only the step's user reads, in a file system of their own that is never swapped out, where the kernel has one.
+    fn place_secrets(&self, secrets: &[Secret]) -> io::Result<()> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let memory = memory_of("ramfs", &[("mode", "0700")], flags).or_else(|_| tmpfs(&[("size", "4m"), ("mode", "0700")], flags))?;
+        for secret in secrets {
+            let make = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&memory, secret.name.as_str(), make, Mode::from_raw_mode(0o400))?;
+            fs::File::from(file).write_all(&secret.value)?;
+        }
+        syscall::mount_setattr(memory.as_fd(), RDONLY, false)?;
+        attach(memory.as_fd(), self.folder(SECRETS_FOLDER)?.as_fd())
+    }
+
     fn link(&self, link: &str, target: &str) -> io::Result<()> {
         let (parent, name) = link.rsplit_once('/').unwrap_or(("", link));
         rustix::fs::symlinkat(target, self.folder(parent)?, name)?;
@@ -279,7 +297,11 @@ impl Root {
 }
 
 fn tmpfs(options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
-    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    memory_of("tmpfs", options, attributes)
+}
+
+fn memory_of(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
     }

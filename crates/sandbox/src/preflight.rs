@@ -35,7 +35,6 @@ pub struct Facilities {
 
 /// Looks for everything the profile needs.
 pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
-    is_built(profile)?;
     let mut missing = Vec::new();
     let mut lack = |what: String, hint: &str| missing.push(Missing { what, hint: hint.to_owned() });
     let kernel = kernel();
@@ -70,19 +69,13 @@ pub fn preflight(profile: Profile) -> Result<Facilities, Unsupported> {
     Err(Unsupported { profile, missing })
 }
 
-/// Refuses the rows of the table that nothing enforces in this release.
-pub(crate) fn is_built(profile: Profile) -> Result<(), Unsupported> {
-    let (what, hint) = match profile {
-        Profile::Strict
-        | Profile::NoCgroup
-        | Profile::Landlock
-        | Profile::Gpu
-        | Profile::Provision
-        | Profile::ProvisionNoCgroup
-        | Profile::ProvisionLandlock => return Ok(()),
-        Profile::Network => ("a way out to declared hosts is not built yet", "use `--profile strict`, which has no network"),
-    };
-    Err(Unsupported::one(profile, what, hint))
+/// Secrets need a file system that nobody else sees.
+pub(crate) fn can_hide(profile: Profile, secrets: usize) -> Result<(), Unsupported> {
+    if secrets == 0 || profile.layers().namespaces {
+        return Ok(());
+    }
+    let what = "a place for secrets that only the step sees: without namespaces they would lie on the host's disk";
+    Err(Unsupported::one(profile, what, "use `--profile strict` or `no-cgroup` where user namespaces are to be had"))
 }
 
 /// Kernel release.

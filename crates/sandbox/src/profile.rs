@@ -23,6 +23,8 @@ pub enum Profile {
     Landlock,
     /// Strict, with a way out to declared hosts alone.
     Network,
+    /// No-cgroup, with a way out to declared hosts alone.
+    NetworkNoCgroup,
     /// Strict with the network of the host, for provisioning alone.
     Provision,
     /// No-cgroup with the network of the host, for provisioning alone.
@@ -147,7 +149,7 @@ const LOADER: Open = open(59, When::Always, "what the step wrote cannot be execu
 
 /// All profiles, strictest first.
 #[rustfmt::skip]
-pub static LAYERS: [Layers; 8] = [
+pub static LAYERS: [Layers; 9] = [
     Layers {
         profile: Profile::Strict, name: "strict", about: "the default: every layer",
         namespaces: true, cgroup: CgroupUse::Demanded, landlock_abi_min: 1, network: Network::Empty, devices: false, for_steps: true,
@@ -162,6 +164,11 @@ pub static LAYERS: [Layers; 8] = [
         profile: Profile::Network, name: "network", about: "for steps that declare the hosts they must reach",
         namespaces: true, cgroup: CgroupUse::Demanded, landlock_abi_min: 1, network: Network::Declared, devices: false, for_steps: true,
         open: &[],
+    },
+    Layers {
+        profile: Profile::NetworkNoCgroup, name: "network-no-cgroup", about: "the same where no cgroup can be had",
+        namespaces: true, cgroup: CgroupUse::Unused, landlock_abi_min: 1, network: Network::Declared, devices: false, for_steps: true,
+        open: &[MEMORY],
     },
     Layers {
         profile: Profile::Gpu, name: "gpu", about: "for steps that compute on declared devices",
@@ -202,11 +209,12 @@ impl Profile {
             Self::Strict => &LAYERS[0],
             Self::NoCgroup => &LAYERS[1],
             Self::Network => &LAYERS[2],
-            Self::Gpu => &LAYERS[3],
-            Self::Landlock => &LAYERS[4],
-            Self::Provision => &LAYERS[5],
-            Self::ProvisionNoCgroup => &LAYERS[6],
-            Self::ProvisionLandlock => &LAYERS[7],
+            Self::NetworkNoCgroup => &LAYERS[3],
+            Self::Gpu => &LAYERS[4],
+            Self::Landlock => &LAYERS[5],
+            Self::Provision => &LAYERS[6],
+            Self::ProvisionNoCgroup => &LAYERS[7],
+            Self::ProvisionLandlock => &LAYERS[8],
         }
     }
 
@@ -222,6 +230,16 @@ impl Profile {
             _ if !self.layers().namespaces => Self::ProvisionLandlock,
             CgroupUse::Demanded => Self::Provision,
             CgroupUse::WherePossible | CgroupUse::Unused => Self::ProvisionNoCgroup,
+        }
+    }
+
+    /// The profile of a step that declares hosts: as tight as this one, but for the way out. None where there is no empty network.
+    #[must_use]
+    pub fn for_egress(self) -> Option<Self> {
+        match self {
+            Self::Strict | Self::Network => Some(Self::Network),
+            Self::NoCgroup | Self::NetworkNoCgroup => Some(Self::NetworkNoCgroup),
+            Self::Landlock | Self::Gpu | Self::Provision | Self::ProvisionNoCgroup | Self::ProvisionLandlock => None,
         }
     }
 

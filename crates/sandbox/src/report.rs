@@ -94,7 +94,7 @@ pub struct Enforced {
     pub uid_map: Option<(u32, u32)>,
     /// Group inside, group on the host.
     pub gid_map: Option<(u32, u32)>,
-    /// `none` or `host`.
+    /// `none`, `declared` or `host`.
     pub network: String,
     /// Kernel release.
     pub kernel: String,

@@ -83,6 +83,18 @@ pub struct Spec {
     pub capture: bool,
 }
 
+/// What goes into a sandbox and comes out of it besides files.
+#[cfg(target_os = "linux")]
+#[derive(Default)]
+pub struct Ways<'a> {
+    /// Where standard output and error go as they come, besides what is kept of them.
+    pub sinks: [Option<OwnedFd>; 2],
+    /// Who takes the connections that the step makes to the proxy: exactly for the profiles with declared hosts.
+    pub door: Option<crate::Doorkeeper<'a>>,
+    /// Files in `/secrets`; their values are taken out of both streams.
+    pub secrets: &'a [crate::Secret],
+}
+
 impl Spec {
     /// Refuses what could not be laid out safely.
     pub(crate) fn check(&self) -> Result<(), SandboxError> {
@@ -170,7 +182,7 @@ fn stays(_: Profile, _: &Mount) -> bool {
     false
 }
 
-fn is_output_name(name: &str) -> bool {
+pub(crate) fn is_output_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 128
         && !name.starts_with('.')
@@ -192,7 +204,7 @@ fn check_path(what: &str, path: &str) -> Result<(), SandboxError> {
 fn check_free(what: &str, path: &str) -> Result<(), SandboxError> {
     let first = path.split('/').find(|part| !part.is_empty());
     match first {
-        Some("proc" | "dev" | "out" | "tmp" | "sys") => {
+        Some("proc" | "dev" | "out" | "tmp" | "sys" | "secrets") => {
             Err(SandboxError::Spec { what: format!("{what} `{path}` lies in a place the sandbox lays out itself") })
         }
         Some(_) => Ok(()),

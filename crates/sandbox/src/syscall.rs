@@ -365,6 +365,26 @@ pub(crate) fn unblock_signals() {
     }
 }
 
+/// Readable whenever a child has ended, which interrupts nothing any more. What is forked must unblock its signals.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialised before use, and outlives both calls; the new descriptor is nobody else's.
+    unsafe {
+        let mut children: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut children);
+        libc::sigaddset(&mut children, libc::SIGCHLD);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &children, ptr::null_mut());
+        let signals = libc::signalfd(-1, &children, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        check(c_long::from(signals))?;
+        Ok(OwnedFd::from_raw_fd(signals))
+    }
+}
+
+/// Takes what was signalled; who ended is asked for by other means.
+pub(crate) fn forget_signals(signals: BorrowedFd<'_>) {
+    let mut told = [0u8; size_of::<libc::signalfd_siginfo>()];
+    while matches!(rustix::io::read(signals, &mut told), Ok(length) if length > 0) {}
+}
+
 /// New cgroup, and where possible time, namespaces. Returns whether time was possible.
 pub(crate) fn unshare_late() -> io::Result<bool> {
     const CLONE_NEWTIME: c_int = 0x80;

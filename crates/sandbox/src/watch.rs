@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::cgroup::Cgroup;
 use crate::drain::Drain;
+use crate::egress::{self, Doorkeeper};
 use crate::error::SandboxError;
 use crate::launch::Tree;
 use crate::profile::Profile;
@@ -92,6 +93,7 @@ pub(crate) fn watch(
     spec: &Spec,
     deadline: Instant,
     cancel: &Cancel,
+    mut door: Option<(OwnedFd, Doorkeeper<'_>)>,
 ) -> Result<Watched, SandboxError> {
     let lost = |error: io::Error| SandboxError::InitLost { detail: error.to_string() };
     let mut ended = Ended::default();
@@ -107,15 +109,25 @@ pub(crate) fn watch(
             let readable = |fd| (fd, PollFlags::IN);
             let event = cancel.event().filter(|_| ended.stopped.is_none()).map(AsFd::as_fd);
             let control = hearing.then(|| tree.control());
-            let set = [readable(control), readable(tree.pidfd()), stdout.wants(), stderr.wants(), readable(event)];
+            let set = [
+                readable(control),
+                readable(tree.pidfd()),
+                stdout.wants(),
+                stderr.wants(),
+                readable(event),
+                readable(door.as_ref().map(|(socket, _)| socket.as_fd())),
+            ];
             poll(set, deadline.saturating_duration_since(now)).map_err(lost)?
         };
-        let [control, died, out, err, _] = heard;
+        let [control, died, out, err, _, called] = heard;
         if control {
             match wire::receive_message(tree.control()).map_err(lost)? {
                 Some((message, fds)) => ended.hear(message, fds, spec),
                 None => hearing = false,
             }
+        }
+        if called {
+            door = door.and_then(|(socket, keeper)| answer(socket, keeper, ended.stopped.is_some()));
         }
         if out {
             stdout.pump(&mut buffer);
@@ -154,6 +166,15 @@ pub(crate) fn await_arrival(control: BorrowedFd<'_>, profile: Profile) -> Result
         Some((Message::Failed { stage, errno }, _)) => Err(preflight::explain_stage(profile, stage, errno)),
         Some(_) | None => Err(SandboxError::InitLost { detail: "it was gone before it had its order".into() }),
     }
+}
+
+/// Gives one connection to who decides; once the tree is being killed it is closed. Returns the door, unless nobody is behind it any more.
+fn answer<'a>(socket: OwnedFd, keeper: Doorkeeper<'a>, is_over: bool) -> Option<(OwnedFd, Doorkeeper<'a>)> {
+    let connection = egress::receive(socket.as_fd()).ok().flatten()?;
+    if !is_over {
+        keeper(connection);
+    }
+    Some((socket, keeper))
 }
 
 /// Which of these are ready or at their end, within the time.

@@ -64,6 +64,10 @@ pub(crate) struct Order {
     pub(crate) view: Option<String>,
     /// Nobody else on the host is this user.
     pub(crate) own_user: bool,
+    /// Names and lengths of the secrets; their values lie in the descriptor after those of the mounts.
+    pub(crate) secrets: Vec<(String, usize)>,
+    /// The last descriptor is where connections are handed to.
+    pub(crate) has_door: bool,
     /// Compiled filters in the order of installation: code, jt, jf, k.
     pub(crate) filters: Vec<Vec<(u16, u8, u8, u32)>>,
 }

@@ -194,6 +194,23 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreErr
     })
 }
 
+/// Removes a file for good: when this returns its name does not come back after a power cut. False if it was not there.
+pub fn remove_file(path: &Path) -> Result<bool, StoreError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let open = openat(CWD, parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let folder = match open {
+        Err(rustix::io::Errno::NOENT) => return Ok(false),
+        other => other.map_err(StoreError::os("open", parent))?,
+    };
+    let name = path.file_name().ok_or_else(|| StoreError::refused(path.display().to_string(), "it names no file"))?;
+    match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+        Err(rustix::io::Errno::NOENT) => return Ok(false),
+        other => other.map_err(StoreError::os("remove", path))?,
+    }
+    barrier::group(|group| group.sync(&folder).map_err(StoreError::io("sync", parent)))?;
+    Ok(true)
+}
+
 /// Makes the folder `dir` (0700) and those above it that are missing; one that others may enter is refused.
 pub fn private_folder(dir: &Path) -> Result<(), StoreError> {
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 pub(crate) enum Sandbox {
     /// Run a command confined: its output and exit code are this command's own
     #[command(
-        after_help = "Examples:\n  seaworthy sandbox run -- python3 -c 'print(1)'\n  seaworthy sandbox run --ro data/:/in/data --rw results/:/out/results -- sh -c 'sort /in/data/x > /out/results/x'\n  seaworthy sandbox run --memory 512MiB --processes 16 --timeout 30 -- make -C /in/src\n  seaworthy sandbox run --image ./preproc.tar -- cat /etc/os-release\n\nExit codes: the command's own · 124 time is over · 125 the sandbox could not be set up, or what was left in /out cannot be taken · 126, 127 the command cannot be executed, was not found · 128+N signal N ended it · 137 killed for want of memory"
+        after_help = "Examples:\n  seaworthy sandbox run -- python3 -c 'print(1)'\n  seaworthy sandbox run --ro data/:/in/data --rw results/:/out/results -- sh -c 'sort /in/data/x > /out/results/x'\n  seaworthy sandbox run --memory 512MiB --processes 16 --timeout 30 -- make -C /in/src\n  seaworthy sandbox run --image ./preproc.tar -- cat /etc/os-release\n  seaworthy sandbox run --egress pypi.org:443 -- curl -s https://pypi.org/simple/\n\nExit codes: the command's own · 124 time is over · 125 the sandbox could not be set up, or what was left in /out cannot be taken · 126, 127 the command cannot be executed, was not found · 128+N signal N ended it · 137 killed for want of memory"
     )]
     Run(Isolated),
     /// What a profile does, what it asks of the machine, what it cannot stop, and whether this machine can have it
@@ -16,7 +16,7 @@ pub(crate) enum Sandbox {
         after_help = "Examples:\n  seaworthy sandbox explain strict\n  seaworthy sandbox explain no-cgroup --json\n  seaworthy sandbox explain    all profiles"
     )]
     Explain {
-        /// strict, no-cgroup, network, gpu, landlock, provision, provision-no-cgroup or provision-landlock (default: all)
+        /// strict, no-cgroup, network, network-no-cgroup, gpu, landlock, provision, provision-no-cgroup or provision-landlock (default: all)
         profile: Option<String>,
     },
     /// Try the 65 numbered attacks on this machine, by this program: blocked, allowed or inconclusive; exits 1 if one succeeds that the profile claims to stop
@@ -42,7 +42,7 @@ pub(crate) struct Isolated {
     /// A device of the host, an accelerator's node below /dev, with `--profile gpu`: it is shown at the same place
     #[arg(long, value_name = "/dev/NAME")]
     pub(crate) device: Vec<String>,
-    /// A host that the command may reach (not in this release)
+    /// A host that the command may reach, by TLS and through the proxy of $HTTPS_PROXY; everything else is not there
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) egress: Vec<String>,
     /// Memory of all its processes together, files in /out and /tmp included

@@ -130,7 +130,7 @@ const fn role_name(role: KeyRole) -> &'static str {
 }
 
 /// The key folder of the workspace's environment; the workspace's state is made if it is not there yet.
-fn keystore(settings: &Settings, dir: &Path) -> Result<Keystore, Failure> {
+pub(super) fn keystore(settings: &Settings, dir: &Path) -> Result<Keystore, Failure> {
     let environment = match &settings.environment {
         Some(name) => Name::new(name).map_err(|e| Failure::usage(e.to_string(), "for instance staging"))?,
         None => load::load(settings, &dir.join("workflow.yaml"), None)?.workspace.environment,

@@ -17,6 +17,7 @@ pub(crate) mod reference;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod sandbox;
+pub(crate) mod secrets;
 pub(crate) mod signer;
 pub(crate) mod store;
 pub(crate) mod trust;

@@ -14,6 +14,7 @@
 mod attacks;
 mod command_line;
 mod crash;
+mod egress;
 mod example;
 mod flips;
 mod gates;
@@ -26,6 +27,7 @@ mod lock;
 mod ordinary;
 mod retries;
 mod sandbox;
+mod secrets;
 mod signer;
 mod spine;
 mod stop;

@@ -40,7 +40,7 @@ fn output_and_exit_code_are_the_commands_own() {
 #[test]
 fn ends_that_are_not_the_commands_have_codes_of_their_own() {
     let tiny = Tiny::unlocked();
-    let cases: [(&[&str], &[&str], i32, &str); 12] = [
+    let cases: [(&[&str], &[&str], i32, &str); 14] = [
         (&["--timeout", "1"], &["sleep", "60"], 124, "time is over"),
         (&[], &["/no/such/program"], 127, "sandbox/exec"),
         (&[], &["/tmp"], 126, "sandbox/exec"),
@@ -51,7 +51,9 @@ fn ends_that_are_not_the_commands_have_codes_of_their_own() {
         (&["--ro", "/etc:/proc/x"], &["true"], 125, "sandbox/spec"),
         (&["--rw", "x:/in/x"], &["true"], 125, "HOST:/out/NAME"),
         (&["--rw", "x:/out/a/b"], &["true"], 125, "sandbox/spec"),
-        (&["--egress", "example.org:443"], &["true"], 125, "no command reaches the network"),
+        (&["--egress", "example.org"], &["true"], 125, "egress/destination"),
+        (&["--egress", "127.0.0.1:443"], &["true"], 125, "loopback"),
+        (&["--egress", "example.org:443", "--profile", "landlock"], &["true"], 125, "sandbox/unsupported"),
         (&["--image", "alpine"], &["true"], 125, "there is no image `alpine`"),
     ];
     for (options, command, code, said) in cases {

@@ -27,7 +27,7 @@ use crate::workspace::{Finished, Tiny, copy_folder};
 
 const SEAWORTHY: &str = env!("CARGO_BIN_EXE_seaworthy");
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 

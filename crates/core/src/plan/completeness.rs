@@ -102,7 +102,6 @@ fn environment(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
 /// Features that the file format knows and this release refuses.
 fn later(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
     let features = [
-        (!step.egress.is_empty(), "egress", "network for steps", "*Confinement*", "remove `egress`: the step runs without network"),
         (
             step.isolation.as_deref().is_some_and(|isolation| isolation != "sandbox"),
             "isolation",
@@ -110,7 +109,6 @@ fn later(scope: &Scope<'_>, step: &Step, faults: &mut Vec<Fault>) {
             "a later release",
             "write `isolation: sandbox`, or run all of it inside such a machine",
         ),
-        (!step.secrets.is_empty(), "secrets", "secrets for steps", "*Confinement*", "remove `secrets`"),
         (
             step.explainability.as_deref() == Some("lime"),
             "explainability",

@@ -25,6 +25,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("plan/unknown-workflow", "no workflow of that name in the file"),
     ("plan/unmapped-source", "a remote source that no entry of `sources` maps to a folder"),
     ("plan/unvalidated-model", "a deploy step whose model no validate step examines"),
+    ("secrets/provider", "a secret of a provider that this release cannot ask"),
+    ("secrets/reference", "text that refers to no secret"),
     ("workflow/dev-only", "a setting that only the environment dev may have"),
     ("workflow/duplicate-key", "the same key twice in one mapping"),
     ("workflow/duplicate-name", "two workflows, or two steps of a workflow, with the same name"),

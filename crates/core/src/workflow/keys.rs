@@ -26,8 +26,10 @@ pub(crate) enum Shape {
     Argv,
     /// A list of step names.
     Names,
-    /// A list of texts.
-    Texts,
+    /// A list of `host:port`.
+    Destinations,
+    /// A list of `secret://file/NAME`.
+    Secrets,
     /// `step/output`.
     Output,
     /// A list of `step/output`.
@@ -64,7 +66,7 @@ pub(crate) const EXPLAINERS: &[&str] = &["shap", "lime"];
 pub(crate) const CODE_INTEGRITY: &[&str] = &["any", "committed", "signed", "reviewed"];
 pub(crate) const OUTPUT_TYPES: &[&str] = &["dataset", "model", "report"];
 pub(crate) const RISK_CLASSES: &[&str] = &["minimal", "limited", "high", "unacceptable"];
-pub(crate) const RESOURCE_KEYS: &[&str] = &["memory", "cpu", "processes", "disk"];
+pub(crate) const RESOURCE_KEYS: &[&str] = &["memory", "cpu", "processes", "disk", "sent", "received"];
 pub(crate) const RETRY_KEYS: &[&str] = &["max", "backoff", "on"];
 pub(crate) const SETTINGS_KEYS: &[&str] = &["environment", "project", "sources", "environments", "steps"];
 pub(crate) const PROJECT_KEYS: &[&str] = &["name", "owner", "deputy", "purpose", "risk_class", "residency", "data_classes"];
@@ -104,9 +106,9 @@ pub(crate) const STEP_KEYS: &[StepKey] = &[
     key("canary", Shape::Flag, &[Deploy], "start with a small share of traffic"),
     key("monitoring", Shape::Choice(&["real_time"]), &[Deploy], "the gateway's monitors and the sentinel"),
     key("rollback_on", Shape::Choice(&["anomaly_detected"]), &[Deploy], "return to the last known good version by itself"),
-    key("egress", Shape::Texts, ANY, "hosts the step may reach, as host:port (not in this release)"),
-    key("secrets", Shape::Texts, ANY, "secrets the step may read, as secret://provider/path#field (not in this release)"),
-    key("resources", Shape::Resources, ANY, "bounds: memory, cpu, processes, disk"),
+    key("egress", Shape::Destinations, BODY, "hosts the step may reach by TLS through the proxy in $HTTPS_PROXY, as host:port; everything else is not there"),
+    key("secrets", Shape::Secrets, BODY, "secrets the step may read, as secret://file/NAME; each is the file $SEAWORTHY_SECRETS/NAME"),
+    key("resources", Shape::Resources, ANY, "bounds: memory, cpu, processes, disk; sent and received for bytes of `egress`"),
     key("cache", Shape::Flag, ANY, "reuse outputs when nothing changed; true by default"),
     key("timeout", Shape::Duration, ANY, "the longest the step may run, for instance 10m"),
     key("retries", Shape::Retries, BODY, "try the body again: max times, for the causes in `on` (timed-out, out-of-memory, killed, exit-N), waiting `backoff`, twice as long each time"),

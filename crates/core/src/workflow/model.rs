@@ -177,9 +177,9 @@ pub struct Step {
     pub params: Value,
     /// `isolation:` what walls the step off; anything but `sandbox` is refused by this release at plan time.
     pub isolation: Option<String>,
-    /// `egress:` host:port (refused by this release at plan time).
+    /// `egress:` host:port, each in the one form of [`crate::egress::Destination`], sorted.
     pub egress: Vec<String>,
-    /// `secrets:` names (refused by this release at plan time).
+    /// `secrets:` references, each in the one form of [`crate::secret::SecretRef`], sorted.
     pub secrets: Vec<String>,
     /// `resources:`.
     pub resources: Resources,
@@ -239,6 +239,12 @@ pub struct Resources {
     pub processes: Option<u32>,
     /// Bytes of scratch and output.
     pub disk_bytes: Option<u64>,
+    /// Bytes that connections may send; absent from the plan's digest if not written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_bytes: Option<u64>,
+    /// Bytes that connections may receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_bytes: Option<u64>,
 }
 
 /// What the workspace demands of a step's code.

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::limits::RETRIES_MAX;
+use crate::limits::{EGRESS_HOSTS_MAX, RETRIES_MAX, SECRETS_MAX};
 
 use super::keys::{OUTPUT_TYPES, RISK_CLASSES, STEP_KEYS, Shape};
 
@@ -16,6 +16,8 @@ const CONTAINER: &str = "^(host|[A-Za-z0-9._/-]+:[A-Za-z0-9._-]+)$";
 const PATH: &str = "^(?![/~])(?!.*(^|/)\\.\\.(/|$))[^\\\\]+$";
 const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$";
 const RETRY_CAUSE: &str = "^(timed-out|out-of-memory|killed|exit-([1-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5]))$";
+const DESTINATION: &str = "^([A-Za-z0-9][A-Za-z0-9.-]*|\\[[0-9A-Fa-f:.]+\\]):[1-9][0-9]{0,4}$";
+const SECRET: &str = "^secret://file/[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$";
 const SIZE: &str = "^[0-9]+ ?(B|kB|KB|MB|GB|TB|KiB|MiB|GiB|TiB)$";
 
 /// The text of a schema as it is committed: indented, keys sorted, one final newline.
@@ -126,7 +128,8 @@ fn shape(shape: Shape) -> Value {
         Shape::Choice(words) => json!({"enum": words}),
         Shape::Argv => json!({"type": "array", "minItems": 1, "items": {"type": ["string", "number", "boolean"]}}),
         Shape::Names => json!({"type": "array", "items": {"$ref": "#/$defs/name"}}),
-        Shape::Texts => json!({"type": "array", "items": {"type": "string", "minLength": 1}}),
+        Shape::Destinations => json!({"type": "array", "maxItems": EGRESS_HOSTS_MAX, "items": {"type": "string", "pattern": DESTINATION}}),
+        Shape::Secrets => json!({"type": "array", "maxItems": SECRETS_MAX, "items": {"type": "string", "pattern": SECRET}}),
         Shape::Output => json!({"$ref": "#/$defs/output"}),
         Shape::OutputList => json!({"type": "array", "items": {"$ref": "#/$defs/output"}}),
         Shape::Outputs => {
@@ -140,6 +143,8 @@ fn shape(shape: Shape) -> Value {
                 "cpu": {"type": ["string", "number"], "description": "2, 0.5 or 500m"},
                 "processes": {"type": "integer", "minimum": 1, "maximum": 65_536},
                 "disk": {"type": "string", "pattern": SIZE},
+                "sent": {"type": "string", "pattern": SIZE},
+                "received": {"type": "string", "pattern": SIZE},
             }),
             &[],
         ),

@@ -179,8 +179,8 @@ impl<'a> Reader<'a, '_> {
             outputs,
             needs: self.get("needs", values::names),
             params: self.params(),
-            egress: self.get("egress", values::texts).unwrap_or_default(),
-            secrets: self.get("secrets", values::texts).unwrap_or_default(),
+            egress: self.get("egress", values::destinations).unwrap_or_default(),
+            secrets: self.get("secrets", values::secrets).unwrap_or_default(),
             resources: self.resources(),
             cache: self.get("cache", values::flag).unwrap_or(true),
             timeout_s: self.get("timeout", values::duration),
@@ -241,6 +241,8 @@ impl<'a> Reader<'a, '_> {
                 "cpu" => resources.cpu_milli = values::cpu(value, "cpu", self.faults),
                 "processes" => resources.processes = values::count(value, "processes", 65_536, self.faults),
                 "disk" => resources.disk_bytes = values::size(value, "disk", self.faults),
+                "sent" => resources.sent_bytes = values::size(value, "sent", self.faults),
+                "received" => resources.received_bytes = values::size(value, "received", self.faults),
                 _ => values::unknown_key(key, keys::RESOURCE_KEYS.iter().copied(), self.faults),
             }
         }

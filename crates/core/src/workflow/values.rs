@@ -9,8 +9,10 @@ use super::model::OutputName;
 use super::retry::{Retries, RetryCause};
 use super::units;
 use super::yaml::{Key, Node, Plain, Value, resolve};
+use crate::egress::Destination;
 use crate::id::Name;
-use crate::limits::DIAGNOSTICS_MAX;
+use crate::limits::{DIAGNOSTICS_MAX, EGRESS_HOSTS_MAX, SECRETS_MAX};
+use crate::secret::SecretRef;
 
 /// Where faults go.
 pub(super) type Faults = Vec<Fault>;
@@ -121,6 +123,53 @@ pub(super) fn path(node: &Node, what: &str, faults: &mut Faults) -> Option<Strin
 pub(super) fn texts(node: &Node, what: &str, faults: &mut Faults) -> Option<Vec<String>> {
     let items = list(node, what, &format!("write `{what}: [first, second]`"), faults)?;
     Some(items.iter().filter_map(|item| text(item, what, faults)).collect())
+}
+
+/// A list of `host:port`, each in its one form, sorted; what nothing may ever connect to is refused here already.
+pub(super) fn destinations(node: &Node, what: &str, faults: &mut Faults) -> Option<Vec<String>> {
+    let items = list(node, what, &format!("write `{what}: [\"pypi.org:443\"]`"), faults)?;
+    let mut found = std::collections::BTreeSet::new();
+    for item in items {
+        let Some(text) = text(item, what, faults) else { continue };
+        let read = Destination::parse(&text).map_err(|wrong| (wrong.what.to_owned(), wrong.hint));
+        let read = read.and_then(|destination| match destination.barred() {
+            None => Ok(destination),
+            Some(bar) => Err((format!("no step reaches such addresses ({})", bar.kind), "remove it")),
+        });
+        match read {
+            Ok(destination) => drop(found.insert(destination.to_string())),
+            Err((wrong, hint)) => {
+                let message = format!("`{what}` cannot name {}: {wrong}", quoted(&text));
+                faults.push(Fault::error("workflow/value", item.place, message, hint));
+            }
+        }
+    }
+    bounded(node, what, found, EGRESS_HOSTS_MAX, faults)
+}
+
+/// A list of references to secrets, each in its one form, sorted.
+pub(super) fn secrets(node: &Node, what: &str, faults: &mut Faults) -> Option<Vec<String>> {
+    let items = list(node, what, &format!("write `{what}: [\"secret://file/NAME\"]`"), faults)?;
+    let mut found = std::collections::BTreeSet::new();
+    for item in items {
+        let Some(text) = text(item, what, faults) else { continue };
+        match SecretRef::parse(&text) {
+            Ok(secret) => drop(found.insert(secret.to_string())),
+            Err(wrong) => {
+                let message = format!("`{what}` cannot name {}: {wrong}", quoted(&text));
+                faults.push(Fault::error(wrong.code(), item.place, message, wrong.hint()));
+            }
+        }
+    }
+    bounded(node, what, found, SECRETS_MAX, faults)
+}
+
+fn bounded(node: &Node, what: &str, found: std::collections::BTreeSet<String>, most: usize, faults: &mut Faults) -> Option<Vec<String>> {
+    if found.len() <= most {
+        return Some(found.into_iter().collect());
+    }
+    faults.push(Fault::error("workflow/value", node.place, format!("`{what}` names {}, at most {most}", found.len()), "name fewer"));
+    None
 }
 
 /// A list of names.

@@ -42,7 +42,7 @@ pub(crate) fn of_step(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[Ver
     let container = step.container.clone().unwrap_or_else(|| "host".to_owned());
     let environment = if step.run.is_some() || runs_a_program(step.kind) { pin(format!("environment:{container}")) } else { None };
     let ingests = step.kind == StepKind::Ingest;
-    let body = json!({
+    let mut body = json!({
         "version": KEY_VERSION,
         "step": serde_json::to_value(&described).map_err(|e| EngineError::internal("engine/key", e))?,
         "inputs": inputs.iter().map(|input| (input.name.clone(), input.artifact.digest.hex())).collect::<std::collections::BTreeMap<_, _>>(),
@@ -54,6 +54,11 @@ pub(crate) fn of_step(run: &RunContext<'_>, planned: &PlannedStep, inputs: &[Ver
         "machine": std::env::consts::ARCH,
         "checks": checks_of(step.kind),
     });
+    if let (false, Some(fields)) = (step.secrets.is_empty(), body.as_object_mut()) {
+        // a random number drawn when the value was set: nothing here can be held against guesses
+        let versions: std::collections::BTreeMap<_, _> = step.secrets.iter().map(|secret| (secret, run.secrets.get(secret))).collect();
+        fields.insert("secrets".to_owned(), json!(versions));
+    }
     let body = Digest::of(&seaworthy_core::json_strict::to_canonical(&body));
     let gate = step.policy_gate.as_ref().and_then(|gate| pin(format!("gate:{gate}")));
     let commit = json!({"body": body.hex(), "gate": gate, "workflow": run.plan.workflow.as_str()});

@@ -9,6 +9,7 @@ pub(crate) mod ingest;
 pub(crate) mod key;
 pub(crate) mod transform;
 pub(crate) mod validate;
+pub(crate) mod ways;
 
 use std::collections::BTreeMap;
 

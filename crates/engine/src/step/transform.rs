@@ -25,6 +25,7 @@ use crate::error::EngineError;
 use crate::progress::StepState;
 use crate::resume::StagedOutput;
 use crate::runtime::Resolved;
+use crate::step::ways::Ways;
 use crate::step::{BodyContext, BodyOutcome, damaged};
 
 /// Where a step finds its parameters.
@@ -41,17 +42,24 @@ pub(crate) fn body<'a>(context: &BodyContext<'a>, planned: &PlannedStep) -> Resu
     let step = &planned.step;
     let scratch = Scratch::new(context);
     let spec = specify(context, planned, &scratch)?;
-    let cancel = &context.run.cancel;
-    let outcome = context.engine.ports.launcher.launch(context.id, spec, cancel).map_err(|e| not_run(step, &e, cancel.is_cancelled()))?;
+    let ways = Ways::of(context, planned)?;
+    let (outcome, traffic) = ways.run(spec, planned)?;
+    let mut outcome = outcome.map_err(|e| not_run(step, &e, context.run.cancel.is_cancelled()))?;
     let mut kept = BodyOutcome::new(context.batch()?);
     keep_output(step, &outcome, &mut kept)?;
     kept.sandbox = json!({"enforced": outcome.enforced, "usage": outcome.usage});
+    if let (Some(traffic), Some(fields)) = (traffic, kept.sandbox.as_object_mut()) {
+        fields.insert("egress".to_owned(), json!(traffic));
+    }
     if let Err(error) = refuse_bad_exit(step, &outcome) {
         // what a failed program printed is kept too
         kept.batch.commit().map_err(|e| EngineError::internal("store/put", e))?;
         return Err(error);
     }
     environment_of(context, step)?.check_files()?;
+    if let Ok(outputs) = &mut outcome.outputs {
+        ways.refuse_secrets(step, outputs)?;
+    }
     collect(step, outcome, &mut kept)?;
     Ok(kept)
 }

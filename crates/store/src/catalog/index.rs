@@ -133,6 +133,9 @@ fn event(db: &Connection, idx: i64, event: &Event) -> Result<(), CatalogError> {
         | EventKind::WorkspaceCreated { .. }
         | EventKind::LockUpdated { .. }
         | EventKind::RunCancelRequested { .. }
+        | EventKind::EgressAllowed { .. }
+        | EventKind::EgressDenied { .. }
+        | EventKind::EgressClosed { .. }
         | EventKind::KeyChanged { .. } => {}
     }
     Ok(())

@@ -19,7 +19,7 @@ use seaworthy_engine::progress::{Progress, StepState, StepUpdate};
 use seaworthy_engine::turns::Turns as _;
 use seaworthy_engine::workers::perform;
 use seaworthy_sandbox::{
-    Cancel, CapturedStream, CollectedFile, CollectedOutput, Enforced, Exit, Mount, Outcome, Profile, SandboxError, Spec, Usage,
+    Cancel, CapturedStream, CollectedFile, CollectedOutput, Enforced, Exit, Mount, Outcome, Profile, SandboxError, Spec, Usage, Ways,
 };
 use seaworthy_trust::keys::LocalSigner;
 
@@ -163,7 +163,7 @@ impl Working for Done {
 }
 
 impl Launcher for Ports {
-    fn launch(&self, id: &StepRunId, spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+    fn launch(&self, id: &StepRunId, spec: Spec, _ways: Ways<'_>, cancel: &Cancel) -> Result<Outcome, SandboxError> {
         let lost = || SandboxError::Setup { stage: "starting it".into(), source: std::io::Error::other("its launcher is dead") };
         if self.is_dead() {
             return Err(lost());

@@ -17,6 +17,7 @@ use seaworthy_engine::progress::{Progress, StepState};
 use seaworthy_engine::report::RunReport;
 use seaworthy_engine::run::{RunInput, run_plan};
 use seaworthy_engine::runtime::EnvironmentSettings;
+use seaworthy_engine::secrets::NoSecrets;
 use seaworthy_sandbox::{Cancel, Profile};
 use seaworthy_store::artifacts::Artifacts;
 use seaworthy_store::catalog::Catalog;
@@ -102,7 +103,8 @@ pub(crate) fn open(fixture: &Fixture, at: &Where, given: Given, parallel: usize)
     };
     let Given { clock, entropy, signer, launcher, workers } = given;
     let settings = settings(fixture, at, parallel, workers.clone());
-    let ports = EnginePorts { clock, entropy, signer, workers, launcher };
+    let secrets = Arc::new(NoSecrets);
+    let ports = EnginePorts { clock, entropy, signer, workers, launcher, secrets };
     Ok(Open { paths, engine: Engine::new(settings, ports, parts) })
 }
 

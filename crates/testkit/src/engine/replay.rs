@@ -15,7 +15,7 @@ use seaworthy_core::ports::{Clock, Entropy, PortError};
 use seaworthy_engine::launcher::{Launcher, SandboxLauncher};
 use seaworthy_engine::progress::{Progress, StepState, StepUpdate};
 use seaworthy_engine::workers::Pool;
-use seaworthy_sandbox::{Cancel, Exit, Outcome, SandboxError, Spec};
+use seaworthy_sandbox::{Cancel, Exit, Outcome, SandboxError, Spec, Ways};
 use seaworthy_store::disk::{Enter, Op, Simulated};
 
 use super::fixture::{self, Fixture};
@@ -208,10 +208,10 @@ impl Entropy for Real {
 }
 
 impl Launcher for Real {
-    fn launch(&self, id: &StepRunId, spec: Spec, cancel: &Cancel) -> Result<Outcome, SandboxError> {
+    fn launch(&self, id: &StepRunId, spec: Spec, ways: Ways<'_>, cancel: &Cancel) -> Result<Outcome, SandboxError> {
         let body = (id.step.to_string(), shown(&spec.mounts));
         self.say(Word::Launched(id.clone(), body.clone()));
-        let outcome = SandboxLauncher.launch(id, spec, cancel)?;
+        let outcome = SandboxLauncher.launch(id, spec, ways, cancel)?;
         if outcome.exit == Exit::Code(0) {
             self.world.with(|seen| *seen.ended_well.entry(body).or_default() += 1);
         }

@@ -59,6 +59,10 @@ pub(super) fn resource_entity(resource: &Resource) -> Result<Entity, EntityError
         Resource::Gate { name, digest, pinned } => entity("Gate", name, vec![("digest", text(&digest.hex())), ("pinned", flag(*pinned))]),
         Resource::Model { name, digest, gated } => entity("Model", name, vec![("digest", text(&digest.hex())), ("gated", flag(*gated))]),
         Resource::Pin { name } => entity("Pin", name, vec![]),
+        Resource::Host { name, port, declared } => {
+            entity("Host", name, vec![("port", RestrictedExpression::new_long(i64::from(*port))), ("declared", flag(*declared))])
+        }
+        Resource::Secret { name, declared } => entity("Secret", name, vec![("declared", flag(*declared))]),
     }
 }
 

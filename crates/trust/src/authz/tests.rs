@@ -49,6 +49,10 @@ fn artifact(declared: bool, verified: bool) -> Resource {
     Resource::Artifact { name: name(), digest: Some(Digest::of(b"data")), declared, verified }
 }
 
+fn host(declared: bool) -> Resource {
+    Resource::Host { name: "pypi.org".to_owned(), port: 443, declared }
+}
+
 fn body(sandboxed: bool) -> Resource {
     body_under("strict", sandboxed)
 }
@@ -67,6 +71,8 @@ fn allowed(action: Action) -> AuthorizationRequest {
         Action::RegisterModel | Action::PromoteModel => (runner("staging"), model(true)),
         Action::ReadArtifact => (step("staging"), artifact(true, true)),
         Action::WriteArtifact => (step("staging"), artifact(true, false)),
+        Action::Connect => (step("staging"), host(true)),
+        Action::ReadSecret => (step("staging"), Resource::Secret { name: name(), declared: true }),
     };
     ask(principal, action, resource, "staging")
 }
@@ -98,6 +104,14 @@ fn denied(action: Action) -> (AuthorizationRequest, &'static str) {
         Action::WriteArtifact => {
             request.resource = artifact(false, true);
             "builtin/guard-declared"
+        }
+        Action::Connect => {
+            request.resource = host(false);
+            "builtin/guard-egress-declared"
+        }
+        Action::ReadSecret => {
+            request.resource = Resource::Secret { name: name(), declared: false };
+            "builtin/guard-secret-declared"
         }
     };
     (request, rule)
@@ -235,6 +249,19 @@ fn a_workspace_adds_forbids_and_permits_but_lifts_no_guard() {
     }
 }
 
+/// A workspace may forbid a host to all steps, whatever they declare.
+#[test]
+fn a_workspace_forbids_a_host() {
+    let policy = r#"@id("no-mirror") forbid (principal, action == Action::"connect", resource) when { resource == Host::"pypi.org" || resource.port != 443 };"#;
+    let authorizer = Authorizer::with_workspace(&[("team", policy)]).unwrap();
+    assert_eq!(rules(&authorizer.decide(&allowed(Action::Connect))), ["team/no-mirror"]);
+    let mut other = allowed(Action::Connect);
+    other.resource = Resource::Host { name: "example.org".to_owned(), port: 443, declared: true };
+    assert!(authorizer.decide(&other).is_allow());
+    other.resource = Resource::Host { name: "example.org".to_owned(), port: 22, declared: true };
+    assert_eq!(rules(&authorizer.decide(&other)), ["team/no-mirror"]);
+}
+
 #[test]
 fn without_a_permit_nothing_is_allowed() {
     let only = r#"@id("pins") permit (principal is User, action == Action::"update_lock", resource is Pin);"#;
@@ -290,7 +317,9 @@ fn naive(request: &AuthorizationRequest) -> bool {
         (PrincipalKind::Runner, Action::EvaluateGate, Resource::Gate { pinned, .. }) => dev || *pinned,
         (PrincipalKind::Runner, Action::RegisterModel | Action::PromoteModel, Resource::Model { gated, .. }) => *gated,
         (PrincipalKind::Step, Action::ReadArtifact, Resource::Artifact { declared, verified, .. }) => *declared && *verified,
-        (PrincipalKind::Step, Action::WriteArtifact, Resource::Artifact { declared, .. }) => *declared,
+        (PrincipalKind::Step, Action::WriteArtifact, Resource::Artifact { declared, .. })
+        | (PrincipalKind::Step, Action::Connect, Resource::Host { declared, .. })
+        | (PrincipalKind::Step, Action::ReadSecret, Resource::Secret { declared, .. }) => *declared,
         _ => false,
     }
 }
@@ -312,13 +341,15 @@ fn any_principal() -> impl Strategy<Value = Principal> {
 }
 
 fn any_resource() -> impl Strategy<Value = Resource> {
-    (0_u8..6, any::<bool>(), any::<bool>(), ".{0,12}").prop_map(|(which, a, b, name)| match which {
+    (0_u8..8, any::<bool>(), any::<bool>(), ".{0,12}").prop_map(|(which, a, b, name)| match which {
         0 => Resource::Workflow { name },
         1 => body_under(if b { "strict" } else { "landlock" }, a),
         2 => Resource::Artifact { name, digest: b.then(|| Digest::of(b"x")), declared: a, verified: b },
         3 => Resource::Gate { name, digest: Digest::of(b"x"), pinned: a },
         4 => Resource::Model { name, digest: Digest::of(b"x"), gated: a },
-        _ => Resource::Pin { name },
+        5 => Resource::Pin { name },
+        6 => Resource::Host { name, port: 443, declared: a },
+        _ => Resource::Secret { name, declared: a },
     })
 }
 

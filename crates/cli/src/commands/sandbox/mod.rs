@@ -1,5 +1,6 @@
 //! `seaworthy sandbox`: the sandbox as a tool of its own.
 
+mod egress;
 mod explain;
 mod outputs;
 mod run;

@@ -12,14 +12,16 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use seaworthy_core::limits;
 use seaworthy_core::workflow::units;
+use seaworthy_engine::egress::{Bounds, Proxy};
 use seaworthy_engine::environment::Places;
 use seaworthy_engine::environment::image::{Add, ImageError, Images, RegistrySettings};
 use seaworthy_engine::workers::Pool;
+use seaworthy_sandbox::profile::Network;
 use seaworthy_sandbox::{
-    Cancel, Device, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, driver_libraries, system_view,
+    Cancel, Device, Exit, Limits, Mount, Outcome, Profile, SYSTEM_PATH, SandboxError, Spec, Ways, driver_libraries, system_view,
 };
 
-use super::{NOT_SET_UP, outputs};
+use super::{NOT_SET_UP, egress, outputs};
 use crate::arguments::Isolated;
 use crate::failure::Failure;
 use crate::render;
@@ -45,12 +47,26 @@ pub(super) fn run(settings: &Settings, arguments: &Isolated) -> Result<u8, Failu
     let own = |stream: &dyn AsFd| stream.as_fd().try_clone_to_owned().map(Some);
     let sinks = own(&std::io::stdout()).and_then(|out| Ok([out, own(&std::io::stderr())?]));
     let sinks = sinks.map_err(|e| refused("sandbox/setup", format!("standard output: {e}"), ""))?;
-    let outcome = seaworthy_sandbox::run_passing(spec, sinks, &cancel).map_err(|error| not_run(&error))?;
+    let outcome = confined(spec, sinks, &arguments.egress, &cancel)?;
     let code = exit_code(&outcome);
     for (collected, folder) in outcome.outputs.map_err(|e| refused(e.code(), e.to_string(), e.hint()))?.into_iter().zip(&folders) {
         outputs::copy(collected, folder)?;
     }
     Ok(code)
+}
+
+/// The run itself, with the proxy beside it where hosts are declared.
+fn confined(spec: Spec, sinks: [Option<OwnedFd>; 2], hosts: &[String], cancel: &Cancel) -> Result<Outcome, Failure> {
+    if hosts.is_empty() {
+        return seaworthy_sandbox::run_passing(spec, sinks, cancel).map_err(|error| not_run(&error));
+    }
+    let proxy = Proxy::new(egress::destinations(hosts)?, &egress::Told, Bounds::default());
+    let proxy = proxy.map_err(|e| refused("egress/proxy", e.to_string(), "too many open files?"))?;
+    let (outcome, _) = proxy.serve(|door| {
+        let ways = Ways { sinks, door: Some(door), ..Ways::default() };
+        seaworthy_sandbox::run_with(spec, ways, cancel)
+    });
+    outcome.map_err(|error| not_run(&error))
 }
 
 fn refused(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Failure {
@@ -63,10 +79,6 @@ fn unusable(message: String, hint: &str) -> Failure {
 
 /// Parsed already, so that scripts can be written; refused, so that none believes what is not there.
 fn refuse_what_is_to_come(arguments: &Isolated) -> Result<(), Failure> {
-    if let Some(host) = arguments.egress.first() {
-        let message = format!("`--egress {host}`: no command reaches the network in this release");
-        return Err(refused("sandbox/unsupported", message, "leave it out: the command then has an empty network"));
-    }
     if arguments.image.is_some() && arguments.profile == Profile::Landlock.layers().name {
         let message = "`--image` with `--profile landlock`: without namespaces an image cannot be the root".to_owned();
         return Err(refused("sandbox/unsupported", message, "--profile strict or no-cgroup"));
@@ -75,7 +87,8 @@ fn refuse_what_is_to_come(arguments: &Isolated) -> Result<(), Failure> {
 }
 
 fn specify(settings: &Settings, arguments: &Isolated, writable: &[Writable]) -> Result<Spec, Failure> {
-    let profile = profile(&arguments.profile)?;
+    let profile = profile(&arguments.profile, !arguments.egress.is_empty())?;
+    let proxy: &[&str] = if arguments.egress.is_empty() { &[] } else { &["HTTPS_PROXY", "https_proxy"] };
     let Root { mut mounts, links, texts, mut env, workdir } = match &arguments.image {
         Some(reference) => of_image(settings, reference)?,
         None => of_system()?,
@@ -108,7 +121,12 @@ fn specify(settings: &Settings, arguments: &Isolated, writable: &[Writable]) -> 
     Ok(Spec {
         profile,
         argv: arguments.command.clone(),
-        env: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(env).collect::<BTreeMap<_, _>>(),
+        env: environment
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .chain(env)
+            .chain(proxy.iter().map(|name| ((*name).to_owned(), seaworthy_sandbox::proxy_url())))
+            .collect::<BTreeMap<_, _>>(),
         workdir,
         hostname: "sandbox".to_owned(),
         mounts,
@@ -155,14 +173,22 @@ fn of_image(settings: &Settings, reference: &str) -> Result<Root, Failure> {
 }
 
 /// The profiles of provisioning have the network of the host: nothing that a user names runs under them.
-fn profile(name: &str) -> Result<Profile, Failure> {
+fn profile(name: &str, with_egress: bool) -> Result<Profile, Failure> {
     let known = name.parse().ok().filter(|profile: &Profile| profile.is_for_steps());
-    known.ok_or_else(|| {
-        unusable(
-            format!("there is no profile `{name}` for commands"),
-            "strict, no-cgroup, landlock or gpu; `seaworthy sandbox explain` tells of all",
-        )
-    })
+    let profile = known.ok_or_else(|| {
+        unusable(format!("there is no profile `{name}` for commands"), "strict or no-cgroup; `seaworthy sandbox explain` tells of all")
+    })?;
+    let leads_out = profile.layers().network == Network::Declared;
+    match (with_egress, leads_out) {
+        (false, true) => {
+            Err(unusable(format!("`--profile {name}` leads to declared hosts, and none is declared"), "add --egress HOST:PORT"))
+        }
+        (false, false) => Ok(profile),
+        (true, _) => profile.for_egress().ok_or_else(|| {
+            let message = format!("`--egress` with `--profile {name}`: it has no empty network that a way could lead out of");
+            refused("sandbox/unsupported", message, "--profile strict or no-cgroup")
+        }),
+    }
 }
 
 fn limits_of(arguments: &Isolated) -> Result<Limits, Failure> {

@@ -137,6 +137,9 @@ impl History {
             | EventKind::StepEnded { .. }
             | EventKind::LockUpdated { .. }
             | EventKind::RunCancelRequested { .. }
+            | EventKind::EgressAllowed { .. }
+            | EventKind::EgressDenied { .. }
+            | EventKind::EgressClosed { .. }
             | EventKind::KeyChanged { .. } => {}
         }
         Ok(())

@@ -101,7 +101,12 @@ impl Walker<'_> {
     fn authorization(&mut self, commit: &Commit) -> Evidence {
         let label = "authorization";
         let decisions = self.history.authorizations.get(&commit.step).map(Vec::as_slice).unwrap_or_default();
-        let denied = decisions.iter().find(|(leaf, _, allowed)| !allowed && *leaf < commit.leaf);
+        let begun = self.history.starts.get(&commit.step).copied();
+        // a connection that a running body was refused was not made: that is told, and no fault
+        let refused_while_running = |leaf: u64, action: Action| action == Action::Connect && begun.is_some_and(|begun| begun < leaf);
+        let counts =
+            |(leaf, action, allowed): &&(u64, Action, bool)| !allowed && *leaf < commit.leaf && !refused_while_running(*leaf, *action);
+        let denied = decisions.iter().find(counts);
         if let Some((leaf, action, _)) = denied {
             let message = format!("{} committed although {} was denied in leaf {leaf}", commit.step, action.as_str());
             let leaf = *leaf;
