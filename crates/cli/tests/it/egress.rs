@@ -153,28 +153,30 @@ fn answers(text: &str) -> Vec<String> {
     text.lines().map(|line| line.rsplit(" | ").next().unwrap().to_owned()).collect()
 }
 
+/// What the client asks for, and which host it then names to TLS.
+const TARGETS: &[(&str, &str)] = &[
+    ("good.example:443", "good.example"),
+    ("evil.example:443", "evil.example"),
+    ("93.184.216.35:443", ""),
+    ("good.example:443", "evil.example"),
+    ("good.example:443", ""),
+    ("rebind.example:443", "rebind.example"),
+    ("inward.example:443", "inward.example"),
+    ("metadata.example:443", "metadata.example"),
+    ("mapped.example:443", "mapped.example"),
+    ("private.example:443", "private.example"),
+    ("10.77.0.1:443", ""),
+    ("10.77.0.2:443", ""),
+    ("127.0.0.1:443", ""),
+    ("[::ffff:93.184.216.34]:443", ""),
+    ("2130706433:443", ""),
+    ("GET http://good.example/ HTTP/1.1\r\nHost: good.example\r\n\r\n", ""),
+];
+
 /// 8, 9, 10, 18: what is declared is reached, and nothing else, by whatever name. The control: without the sandbox every server answers.
 #[test]
 fn a_command_reaches_the_hosts_it_declares_and_nothing_else() {
     let Some(world) = World::new(Tiny::unlocked()) else { return };
-    let targets = [
-        ("good.example:443", "good.example"),
-        ("evil.example:443", "evil.example"),
-        ("93.184.216.35:443", ""),
-        ("good.example:443", "evil.example"),
-        ("good.example:443", ""),
-        ("rebind.example:443", "rebind.example"),
-        ("inward.example:443", "inward.example"),
-        ("metadata.example:443", "metadata.example"),
-        ("mapped.example:443", "mapped.example"),
-        ("private.example:443", "private.example"),
-        ("10.77.0.1:443", ""),
-        ("10.77.0.2:443", ""),
-        ("127.0.0.1:443", ""),
-        ("[::ffff:93.184.216.34]:443", ""),
-        ("2130706433:443", ""),
-        ("GET http://good.example/ HTTP/1.1\r\nHost: good.example\r\n\r\n", ""),
-    ];
     let egress = [
         "good.example:443",
         "rebind.example:443",
@@ -184,7 +186,7 @@ fn a_command_reaches_the_hosts_it_declares_and_nothing_else() {
         "private.example:443",
         "10.77.0.1:443",
     ];
-    let said = world.attempts(&egress, &targets);
+    let said = world.attempts(&egress, TARGETS);
     let private = "403 egress/private-address";
     let undeclared = "403 egress/not-declared";
     let expected = [
