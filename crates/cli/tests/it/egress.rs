@@ -108,7 +108,7 @@ impl World {
         let script = "set -e; ip link set lo up
             for a in 93.184.216.34 93.184.216.35 93.184.216.36 10.77.0.1 10.77.0.2 169.254.169.254; do ip addr add $a/32 dev lo; done
             mount --make-rprivate /; mount --bind \"$1/hosts\" /etc/hosts; mount --bind \"$1/nsswitch.conf\" /etc/nsswitch.conf
-            /usr/bin/python3 \"$1/server.py\" \"$1/seen\" & server=$!; trap 'kill $server' EXIT
+            rm -f \"$1/seen.ready\"; /usr/bin/python3 \"$1/server.py\" \"$1/seen\" & server=$!; trap 'kill $server' EXIT
             for i in $(seq 200); do test -e \"$1/seen.ready\" && break; sleep 0.05; done; shift
             \"$@\"";
         let inner = self.tiny.command(arguments);
