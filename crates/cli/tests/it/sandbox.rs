@@ -192,7 +192,7 @@ fn a_profile_explains_what_it_cannot_stop_and_whether_it_can_be_had() {
     let told: serde_json::Value = serde_json::from_str(&tiny.ok(&["sandbox", "explain", "strict", "--json"]).stdout).unwrap();
     assert_eq!((&told["profile"], &told["cannot_stop"]), (&"strict".into(), &serde_json::json!([])));
     let all: serde_json::Value = serde_json::from_str(&tiny.ok(&["sandbox", "explain", "--json"]).stdout).unwrap();
-    assert_eq!(all.as_array().map(Vec::len), Some(8));
+    assert_eq!(all.as_array().map(Vec::len), Some(9));
     tiny.refused(&["sandbox", "explain", "loose"], 2, "there is no profile `loose`");
 }
 
