@@ -311,7 +311,7 @@ fn naive(request: &AuthorizationRequest) -> bool {
         (PrincipalKind::User, Action::RunWorkflow | Action::CancelRun, Resource::Workflow { .. })
         | (PrincipalKind::User, Action::UpdateLock, Resource::Pin { .. }) => true,
         (PrincipalKind::Runner, Action::RunStep, Resource::Step { sandboxed, profile, .. }) => {
-            let has_namespaces = ["strict", "no-cgroup", "network", "gpu"].contains(&profile.as_str());
+            let has_namespaces = ["strict", "no-cgroup", "network", "network-no-cgroup", "gpu"].contains(&profile.as_str());
             (dev || *sandboxed) && (has_namespaces || dev || place == "staging")
         }
         (PrincipalKind::Runner, Action::EvaluateGate, Resource::Gate { pinned, .. }) => dev || *pinned,
