@@ -203,7 +203,7 @@ pub fn remove_file(path: &Path) -> Result<bool, StoreError> {
         other => other.map_err(StoreError::os("open", parent))?,
     };
     let name = path.file_name().ok_or_else(|| StoreError::refused(path.display().to_string(), "it names no file"))?;
-    match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+    match unlinkat(&folder, name, AtFlags::empty()) {
         Err(rustix::io::Errno::NOENT) => return Ok(false),
         other => other.map_err(StoreError::os("remove", path))?,
     }

@@ -13,7 +13,7 @@ use seaworthy_testkit::simulation::Violation;
 use crate::simulation::{number, place};
 
 /// Stories in one run of the tests.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 150;
 
 /// The plans of all stories, with their ends where nothing goes wrong.
 struct Plans {
