@@ -129,6 +129,25 @@ fn a_batch_at_the_bound_passes() {
     demo.ok(&["verify", "model:employment@2"]);
 }
 
+/// The same bytes are signed once, and may be validated again: for another reason to trust them, or by another release of the checks.
+#[test]
+fn a_model_of_the_same_bytes_is_validated_and_registered_again() {
+    let demo = Demo::new();
+    let settings = demo.dir.join("seaworthy.yaml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let uncached = "secure_ml_pipeline/deploy_model: {cache: false}\n  secure_ml_pipeline/validate_model:\n    cache: false\n";
+    let varied = text.replace("secure_ml_pipeline/validate_model:\n", uncached);
+    assert_ne!(text, varied);
+    std::fs::write(&settings, varied).unwrap();
+    demo.ok(&["lock", "--update", "settings"]);
+    let run = demo.ok(&["run", "workflow.yaml"]);
+    assert!(run.stdout.contains("2 committed, 3 reused"), "{}", run.stdout);
+    assert_eq!(registered(&demo), 2);
+    for version in ["model:employment@2", "model:employment@1"] {
+        demo.ok(&["verify", version]);
+    }
+}
+
 #[test]
 fn a_worse_model_is_stopped_and_not_registered() {
     let demo = Demo::new();

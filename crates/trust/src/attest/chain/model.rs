@@ -167,11 +167,24 @@ impl Walker<'_> {
         }
     }
 
+    /// Until when the validation must have committed: the signature. The same bytes are signed once: if that was for an earlier
+    /// version whose own validation came before it, a later version's comes before its approval.
+    fn certified_at(&self, registered: &Registered) -> u64 {
+        let signed = self.log.statement(&registered.signature).map_or(registered.leaf, |statement| statement.leaf);
+        let is_first = |earlier: &Registered| {
+            let validation = self.committed_before(&earlier.validated_by, signed);
+            earlier.leaf < registered.leaf
+                && (earlier.digest, earlier.signature) == (registered.digest, registered.signature)
+                && validation.is_some_and(|commit| self.examined(&commit, &earlier.digest) && self.gated(&commit))
+        };
+        let approved = self.log.statement(&registered.approval).map_or(signed, |statement| statement.leaf);
+        if self.history.models.values().any(is_first) { approved } else { signed }
+    }
+
     /// The validation read the model, said something about it, and a gate let it through before the signature.
     fn validated(&mut self, registered: &Registered) -> Evidence {
         let label = "validated by";
-        let signed = self.log.statement(&registered.signature).map_or(registered.leaf, |statement| statement.leaf);
-        let commit = self.committed_before(&registered.validated_by, signed);
+        let commit = self.committed_before(&registered.validated_by, self.certified_at(registered));
         let wrong = match &commit {
             None => Some("did not commit before the model was signed"),
             Some(commit) if !commit.inputs.iter().any(|input| input.digest == registered.digest) => Some("did not read the model"),
