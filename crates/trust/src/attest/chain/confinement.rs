@@ -10,15 +10,27 @@ use super::report::Evidence;
 /// Environments that take steps without namespaces: the ones that the built-in policy `guard-profile` names.
 const LENIENT: [&str; 2] = ["dev", "staging"];
 
+/// One line about how a step was confined, nothing for a step that ran no program; or why `environment` takes no such step.
+pub(crate) fn judge(sandbox: &Value, ran_program: bool, environment: &str) -> Result<Option<Evidence>, String> {
+    match Confinement::of(sandbox) {
+        Some(confinement) => confinement.refused_in(environment).map_or_else(|| Ok(Some(confinement.evidence())), Err),
+        // what is missing is a fault, not a default
+        None if ran_program && !LENIENT.contains(&environment) => {
+            Err(format!("it does not say how its program was confined, which environment `{environment}` demands"))
+        }
+        None => Ok(None),
+    }
+}
+
 /// What a sandbox enforced on a step's body; none if no program ran.
-pub(crate) struct Confinement<'a> {
+struct Confinement<'a> {
     profile: &'a str,
     namespaces: usize,
     not_stopped: Vec<u64>,
 }
 
 impl<'a> Confinement<'a> {
-    pub(crate) fn of(sandbox: &'a Value) -> Option<Self> {
+    fn of(sandbox: &'a Value) -> Option<Self> {
         let enforced = sandbox.get("process")?.get("enforced")?;
         let listed = |key| enforced.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         Some(Self {
@@ -29,7 +41,7 @@ impl<'a> Confinement<'a> {
     }
 
     /// Why `environment` takes no step that was confined so.
-    pub(crate) fn refused_in(&self, environment: &str) -> Option<String> {
+    fn refused_in(&self, environment: &str) -> Option<String> {
         let refused = self.namespaces == 0 && !LENIENT.contains(&environment);
         refused.then(|| {
             format!("it ran under profile `{}`, without namespaces, which environment `{environment}` does not take", self.profile)
@@ -37,7 +49,7 @@ impl<'a> Confinement<'a> {
     }
 
     /// The profile, and the numbered attacks that were open.
-    pub(crate) fn evidence(&self) -> Evidence {
+    fn evidence(&self) -> Evidence {
         if self.not_stopped.is_empty() {
             return Evidence::ok("sandbox", format!("profile {}", self.profile));
         }
@@ -74,6 +86,18 @@ mod tests {
         ] {
             assert_eq!(Confinement::of(sandbox).unwrap().refused_in(environment).is_some(), refused, "{environment}: {sandbox}");
         }
+    }
+
+    /// The control: the same silence of a step that ran nothing, and where the environment takes every profile.
+    #[test]
+    fn a_program_without_a_report_is_refused_outside_dev_and_staging() {
+        let workers = json!({"body_attempt": 1, "process": {"workers": {"landlock": 7}}});
+        for silent in [Value::Null, json!({"body_attempt": 1, "process": null}), workers] {
+            assert!(judge(&silent, true, "prod").is_err_and(|why| why.contains("does not say")), "{silent}");
+            assert!(judge(&silent, false, "prod").is_ok_and(|line| line.is_none()), "{silent}");
+            assert!(judge(&silent, true, "staging").is_ok(), "{silent}");
+        }
+        assert!(judge(&report("strict", &["user"], &[]), true, "prod").is_ok_and(|line| line.is_some()));
     }
 
     #[test]

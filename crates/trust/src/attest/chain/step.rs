@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use seaworthy_core::action::Action;
 use seaworthy_core::attestation::artifact_of;
-use seaworthy_core::attestation::provenance::Provenance;
+use seaworthy_core::attestation::provenance::{self, BuildType, Provenance};
 use seaworthy_core::attestation::test_result::Outcome;
 use seaworthy_core::digest::Digest;
 use seaworthy_core::envelope::ResourceDescriptor;
@@ -17,7 +17,7 @@ use seaworthy_core::principal::runner_id;
 
 use super::Walker;
 use super::bytes::Depth;
-use super::confinement::Confinement;
+use super::confinement;
 use super::declared::Declared;
 use super::history::{Commit, passes};
 use super::log::{Attested, Claim};
@@ -277,11 +277,11 @@ impl Walker<'_> {
             return self.fail(code, label, format!("{}: {why}", commit.step), Some(leaf), Some(pae));
         }
         let mut children: Vec<Evidence> = subject.iter().filter_map(|subject| self.same_names(subject)).collect();
-        if let Some(confinement) = Confinement::of(&claim.internal.sandbox) {
-            if let Some(why) = confinement.refused_in(self.trust.environment.as_str()) {
-                return self.fail("verify/unauthorized", label, format!("{}: {why}", commit.step), Some(leaf), Some(pae));
-            }
-            children.push(confinement.evidence());
+        let named = |name: &Option<String>| name.as_deref() == Some(provenance::ENVIRONMENT);
+        let ran_program = claim.build_type == BuildType::Train || claim.dependencies.iter().any(|dependency| named(&dependency.name));
+        match confinement::judge(&claim.internal.sandbox, ran_program, self.trust.environment.as_str()) {
+            Ok(line) => children.extend(line),
+            Err(why) => return self.fail("verify/unauthorized", label, format!("{}: {why}", commit.step), Some(leaf), Some(pae)),
         }
         for dependency in &claim.dependencies {
             children.push(self.dependency(commit, dependency));
