@@ -249,12 +249,7 @@ pub(crate) fn install_for_recluse() -> io::Result<u32> {
     // of a socket's options only who is at its other end
     let peer = u64::from(libc::SO_PEERCRED.unsigned_abs());
     rules.insert(libc::SYS_getsockopt, vec![rule(vec![narrow(2, Op::Eq, peer)?])?]);
-    let count = u32::try_from(rules.len()).unwrap_or(u32::MAX);
-    let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let program: BpfProgram =
-        SeccompFilter::new(rules, denied, SeccompAction::Allow, ARCH.0).and_then(TryInto::try_into).map_err(io::Error::other)?;
-    seccompiler::apply_filter(&program).map_err(io::Error::other)?;
-    Ok(count)
+    enforce(rules)
 }
 
 /// What a worker needs once it reads what nobody vouches for: its descriptors, memory, its end. It takes descriptors and can send none.
@@ -279,6 +274,13 @@ pub(crate) fn install_for_worker() -> io::Result<u32> {
         vec![narrow(2, Op::MaskedEq(executable), 0)?, narrow(3, Op::MaskedEq(anonymous), anonymous)?, narrow(3, Op::MaskedEq(shared), 0)?];
     rules.insert(libc::SYS_mmap, vec![rule(own)?]);
     rules.insert(libc::SYS_mprotect, vec![rule(vec![narrow(2, Op::MaskedEq(executable), 0)?])?]);
+    enforce(rules)
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// From here on this thread may make these calls and no others; how many they are.
+fn enforce(rules: Rules) -> io::Result<u32> {
     let count = u32::try_from(rules.len()).unwrap_or(u32::MAX);
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let program: BpfProgram =
@@ -286,8 +288,6 @@ pub(crate) fn install_for_worker() -> io::Result<u32> {
     seccompiler::apply_filter(&program).map_err(io::Error::other)?;
     Ok(count)
 }
-
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Arguments for which a listed call is refused: any rule of a call suffices, all conditions of a rule must hold.
 fn refused_arguments() -> Result<Rules, seccompiler::BackendError> {

@@ -163,17 +163,22 @@ impl Stream<'_> {
     }
 }
 
+/// As much of a part, from `at` on, as there is room for.
+pub(crate) fn take(part: &[u8], at: &mut usize, buffer: &mut [u8]) -> usize {
+    let rest = part.get(*at..).unwrap_or_default();
+    let count = rest.len().min(buffer.len());
+    if let (Some(from), Some(to)) = (rest.get(..count), buffer.get_mut(..count)) {
+        to.copy_from_slice(from);
+    }
+    *at += count;
+    count
+}
+
 impl Read for Stream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.part.len() && self.next.is_none() {
             self.pull()?;
         }
-        let rest = self.part.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        if let (Some(from), Some(to)) = (rest.get(..count), buffer.get_mut(..count)) {
-            to.copy_from_slice(from);
-        }
-        self.at += count;
-        Ok(count)
+        Ok(take(&self.part, &mut self.at, buffer))
     }
 }

@@ -16,6 +16,7 @@ use seaworthy_core::worker::{Answer, Compression, PartKind, Reply, words};
 
 use super::stream::Decoder;
 use super::tar::{Archive, Entry};
+use crate::environment::worked::take;
 use crate::workers::SendPart;
 
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -167,13 +168,7 @@ impl<'a> Worked<'a> {
             }
             let Came::Content = self.pull()? else { return Err(invalid("the worker ends within a file")) };
         }
-        let rest = self.part.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        if let (Some(from), Some(to)) = (rest.get(..count), buffer.get_mut(..count)) {
-            to.copy_from_slice(from);
-        }
-        self.at += count;
-        Ok(count)
+        Ok(take(&self.part, &mut self.at, buffer))
     }
 }
 
